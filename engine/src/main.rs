@@ -1,0 +1,3 @@
+//! The `turgo` command.
+
+fn main() {}
