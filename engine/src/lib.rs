@@ -1,1 +1,4 @@
 //! engine of Turgo.
+
+pub mod cli;
+pub mod config;

@@ -1,0 +1,105 @@
+//! `turgo serve` and the node file's part of `turgo config`: reads the layers, hands over.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::args::{Format, ServeArgs};
+use super::exit::{self, CliError};
+use crate::config::{self, Flag, NodeConfig};
+
+/// Variables with valid names and values; others cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The flags of `turgo serve` as settings.
+fn flags(args: &ServeArgs) -> Result<Vec<Flag>, CliError> {
+    let given = [
+        ("--data", "node.data_dir", &args.data),
+        ("--listen", "network.listen", &args.listen),
+        ("--advertised", "network.advertised", &args.advertised),
+        ("--admin", "admin.listen", &args.admin),
+        ("--cores", "node.cores", &args.cores),
+        ("--node-id", "node.id", &args.node_id),
+        ("--log-level", "log.level", &args.log_level),
+        ("--log-format", "log.format", &args.log_format),
+    ];
+    let mut flags: Vec<Flag> = given
+        .into_iter()
+        .filter_map(|(flag, setting, value)| value.as_ref().map(|value| Flag::new(flag, setting, value)))
+        .collect();
+    if args.accept_loss {
+        flags.push(Flag::new("--accept-loss", "node.accept_loss", "true"));
+    }
+    for text in &args.set {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(CliError::Usage(format!("--set {text}: write NAME=VALUE")));
+        };
+        flags.push(Flag::new(&format!("--set {name}"), name, value));
+    }
+    Ok(flags)
+}
+
+/// Runs a broker until it is told to stop, by way of `serve`.
+pub fn serve(args: &ServeArgs, serve: super::Serve) -> ExitCode {
+    let flags = match flags(args) {
+        Ok(flags) => flags,
+        Err(error) => return exit::finish(Err(error)),
+    };
+    match config::load(args.config.as_deref(), environment(), &flags) {
+        Err(errors) => {
+            eprintln!("{errors}");
+            ExitCode::from(exit::USAGE)
+        }
+        Ok(config) => start(config, args.check, serve),
+    }
+}
+
+fn start(config: NodeConfig, check: bool, serve: super::Serve) -> ExitCode {
+    if check {
+        return ExitCode::from(exit::OK);
+    }
+    serve(config)
+}
+
+/// `turgo config check`.
+pub fn check(file: Option<&Path>, out: &mut dyn Write) -> Result<(), CliError> {
+    match config::load(file, environment(), &[]) {
+        Ok(_) => {
+            let what = file.map_or("the environment".to_string(), |file| file.display().to_string());
+            writeln!(out, "{what}: no errors")?;
+            Ok(())
+        }
+        Err(errors) => {
+            for problem in errors.problems() {
+                eprintln!("{problem}");
+            }
+            let count = errors.problems().len();
+            Err(CliError::Usage(format!(
+                "{count} error{} found",
+                if count == 1 { "" } else { "s" }
+            )))
+        }
+    }
+}
+
+/// `turgo config print`.
+pub fn print(
+    defaults: bool,
+    file: Option<&Path>,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let config = if defaults {
+        NodeConfig::defaults()
+    } else {
+        config::load(file, environment(), &[]).map_err(|errors| CliError::Usage(errors.to_string()))?
+    };
+    match format {
+        Format::Text => write!(out, "{}", config::print_annotated(&config.resolved))?,
+        Format::Json => writeln!(out, "{:#}", config::print_json(&config.resolved))?,
+    }
+    Ok(())
+}
