@@ -1,1 +1,3 @@
 //! net of Turgo.
+
+pub mod records;
