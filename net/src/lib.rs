@@ -12,6 +12,7 @@ mod error;
 pub mod frame;
 pub mod header;
 pub mod messages;
+pub mod records;
 pub mod served;
 pub mod wire;
 
