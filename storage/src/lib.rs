@@ -1,1 +1,2 @@
-//! storage of Turgo.
+//! Durable storage of one core: a journal with group commit, segments, recovery.
+pub mod env;
