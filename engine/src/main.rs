@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use turgo_engine::config::NodeConfig;
+use turgo_tuning::preflight::Report;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs the broker.
-fn serve(config: NodeConfig) -> ExitCode {
+fn serve(config: NodeConfig, _machine: Report) -> ExitCode {
     eprintln!(
         "turgo: this build has no broker yet; would listen on {}",
         config.listen

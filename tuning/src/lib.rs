@@ -1,1 +1,8 @@
-//! tuning of Turgo.
+//! tuning of Turgo: looks at the machine and says what it means for a broker.
+//!
+//! [`preflight`] runs at every start: kernel, io_uring, limits, filesystem, direct IO, space, memory and a
+//! short measurement of the flush latency, each finding with advice. It reads; it changes nothing but the
+//! process's own soft limits, and only where [`preflight::raise_limits`] is called.
+
+pub mod preflight;
+mod sys;

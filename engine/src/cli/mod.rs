@@ -12,14 +12,16 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use turgo_tuning::preflight::Report;
 
 use args::{Cli, Command, ConfigCommand};
 use exit::CliError;
 
 use crate::config::NodeConfig;
 
-/// Runs a broker with checked settings until it is told to stop; returns the exit code of the process.
-pub type Serve = fn(NodeConfig) -> ExitCode;
+/// Runs a broker with checked settings, on a machine that was looked at, until it is told to stop; returns
+/// the exit code of the process.
+pub type Serve = fn(NodeConfig, Report) -> ExitCode;
 
 /// Runs the command line of this process. `serve` starts the broker.
 pub fn run(serve: Serve) -> ExitCode {

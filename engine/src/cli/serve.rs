@@ -1,12 +1,14 @@
 //! `turgo serve` and the node file's part of `turgo config`: reads the layers, hands over.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use turgo_tuning::preflight::{self, Report, Verdict};
 
 use super::args::{Format, ServeArgs};
 use super::exit::{self, CliError};
-use crate::config::{self, Flag, NodeConfig};
+use crate::config::{self, Flag, LogFormat, NodeConfig};
 
 /// Variables with valid names and values; others cannot be ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
@@ -58,10 +60,49 @@ pub fn serve(args: &ServeArgs, serve: super::Serve) -> ExitCode {
 }
 
 fn start(config: NodeConfig, check: bool, serve: super::Serve) -> ExitCode {
+    preflight::raise_limits();
+    let report = preflight::check(&preflight::Inputs {
+        root: PathBuf::from("/"),
+        data_dir: config.data_dir.clone(),
+        fresh: std::fs::read_dir(&config.data_dir).map_or(true, |mut entries| entries.next().is_none()),
+        shards: config.cores.unwrap_or(0),
+        connections: config.max_connections,
+        journal_bytes_per_shard: config.journal_ring_bytes,
+        produce_stop_free_percent: config.produce_stop_free_percent,
+    });
+    show(&config, &report);
+    if report.is_fatal() {
+        eprintln!("not started: see the errors above");
+        return ExitCode::from(exit::UNFIT);
+    }
     if check {
         return ExitCode::from(exit::OK);
     }
-    serve(config)
+    serve(config, report)
+}
+
+/// The machine's part of the start-up report, in the form of the log.
+fn show(config: &NodeConfig, report: &Report) {
+    match config.log_format {
+        LogFormat::Text => eprint!("turgo {}: {report}", env!("CARGO_PKG_VERSION")),
+        LogFormat::Json => {
+            for finding in &report.findings {
+                let level = match finding.verdict {
+                    Verdict::Ok => "info",
+                    Verdict::Warning => "warn",
+                    Verdict::Fatal => "error",
+                };
+                let line = serde_json::json!({
+                    "level": level,
+                    "target": "preflight",
+                    "code": finding.code,
+                    "msg": finding.message,
+                    "advice": finding.advice,
+                });
+                eprintln!("{line}");
+            }
+        }
+    }
 }
 
 /// `turgo config check`.

@@ -274,7 +274,19 @@ impl Layers {
         }
         match settings::find(section, key) {
             Some(setting) => self.set(setting, &flag.value, origin),
-            None => self.errors.push(origin, unknown_key("", &flag.setting)),
+            None => {
+                let names: Vec<String> = SETTINGS.iter().map(Setting::name).collect();
+                let message = match nearest(&flag.setting, names.iter().map(String::as_str)) {
+                    Some(near) => format!("unknown setting `{}`; did you mean `{near}`?", flag.setting),
+                    None => {
+                        format!(
+                            "unknown setting `{}`; `turgo config print --defaults` lists all",
+                            flag.setting
+                        )
+                    }
+                };
+                self.errors.push(origin, message);
+            }
         }
     }
 
