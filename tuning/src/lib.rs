@@ -4,5 +4,6 @@
 //! short measurement of the flush latency, each finding with advice. It reads; it changes nothing but the
 //! process's own soft limits, and only where [`preflight::raise_limits`] is called.
 
+pub mod disk;
 pub mod preflight;
 mod sys;

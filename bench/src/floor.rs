@@ -1,0 +1,51 @@
+//! What no broker on this machine can beat: a loopback round trip, and a durable write to the device.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+
+use crate::report::histogram;
+
+/// Round trips of `bytes` over loopback TCP, `count` of them, nanoseconds.
+pub fn loopback(bytes: usize, count: usize) -> std::io::Result<Histogram<u64>> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let echo = std::thread::spawn(move || -> std::io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        let mut buf = vec![0; bytes];
+        loop {
+            match stream.read_exact(&mut buf) {
+                Ok(()) => stream.write_all(&buf[..buf.len().min(64)])?,
+                Err(_) => return Ok(()),
+            }
+        }
+    });
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let (out, mut back) = (vec![1; bytes], vec![0; bytes.min(64)]);
+    let mut times = histogram();
+    for i in 0..count + count / 10 {
+        let start = Instant::now();
+        stream.write_all(&out)?;
+        stream.read_exact(&mut back)?;
+        if i >= count / 10 {
+            times.saturating_record(start.elapsed().as_nanos() as u64);
+        }
+    }
+    drop(stream);
+    echo.join().map_err(|_| std::io::Error::other("the echo thread panicked"))??;
+    Ok(times)
+}
+
+/// Durable writes of 4 KiB to a pre-written file in `dir`, nanoseconds.
+pub fn flush(dir: &Path, count: usize) -> std::io::Result<Histogram<u64>> {
+    let mut times = histogram();
+    for ns in turgo_tuning::disk::durable_writes(dir, count)? {
+        times.saturating_record(ns);
+    }
+    Ok(times)
+}
