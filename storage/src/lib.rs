@@ -1,2 +1,3 @@
 //! Durable storage of one core: a journal with group commit, segments, recovery.
 pub mod env;
+pub mod shell;
