@@ -2,4 +2,6 @@
 
 pub mod cli;
 pub mod config;
+pub mod configs;
 pub mod groups;
+pub mod metadata;
