@@ -88,6 +88,14 @@ impl FrameReader {
         self.received += bytes;
     }
 
+    /// Takes the bytes received and not yet taken as frames, for a connection that goes on elsewhere.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        let unread = self.buf[..self.received].to_vec();
+        self.buf.clear();
+        self.received = 0;
+        unread
+    }
+
     /// Copies received bytes in, for a shell that reads into memory of its own.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

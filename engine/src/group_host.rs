@@ -1,0 +1,254 @@
+//! Group coordinators on the core that owns their partition of `__consumer_offsets`.
+//!
+//! The coordinator itself is a machine ([`crate::groups`]); this module feeds it requests, time and the fate of its
+//! appends, and carries out what it decides. It is loaded by replaying its partition; until then it refuses.
+//!
+//! Invariants: a coordinator's records are appended in the order in which it gives them; `committed` is reported in
+//! the same order; a coordinator that lost its partition answers everyone before it goes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use turgo_net::records::{Attributes, BatchBuilder};
+use turgo_storage::PartitionId;
+use turgo_storage::env::{Class, Env};
+
+use crate::configs::NodeSettings;
+use crate::groups::messages::{Caller, Request, Response};
+use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};
+use crate::shard::Shard;
+use crate::shard::partition::Partition;
+use crate::shard::replay::replay;
+use crate::sync::{Countdown, Filler, oneshot};
+
+/// Coordinators of one core, by partition of the internal topic.
+pub struct Groups<E: Env> {
+    hosts: RefCell<HashMap<PartitionId, Rc<Host<E>>>>,
+}
+
+impl<E: Env> Default for Groups<E> {
+    fn default() -> Self {
+        Groups { hosts: RefCell::default() }
+    }
+}
+
+struct Host<E: Env> {
+    partition: Rc<Partition<E>>,
+    coordinator: RefCell<Coordinator>,
+    waiting: RefCell<HashMap<Ticket, Filler<Response>>>,
+    next_ticket: Cell<Ticket>,
+}
+
+impl<E: Env> Shard<E> {
+    /// Starts a coordinator if the partition belongs to the internal topic.
+    pub(crate) fn adopt_coordinator(self: &Rc<Self>, partition: Rc<Partition<E>>) {
+        let is_offsets = self
+            .metadata()
+            .topic_by_id(&partition.id.topic)
+            .is_some_and(|topic| topic.name == crate::metadata::CONSUMER_OFFSETS);
+        if !is_offsets {
+            return;
+        }
+        let host = Rc::new(Host {
+            coordinator: RefCell::new(Coordinator::new(self.group_config())),
+            waiting: RefCell::default(),
+            next_ticket: Cell::new(0),
+            partition: partition.clone(),
+        });
+        self.groups.hosts.borrow_mut().insert(partition.id, host.clone());
+        if partition.log.end_offset() == partition.log.start_offset() {
+            self.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out));
+            return;
+        }
+        let shard = self.clone();
+        self.env.spawn(Class::Journal, async move {
+            let loaded = replay(&partition.log, |record| {
+                host.coordinator.borrow_mut().replay(ReplayRecord {
+                    offset: record.offset,
+                    producer_id: record.producer_id,
+                    key: record.key,
+                    value: record.value,
+                });
+                Ok(())
+            })
+            .await;
+            match loaded {
+                Ok(()) => {
+                    shard.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out))
+                }
+                // The coordinator goes on refusing: serving without its offsets would reset consumers.
+                Err(error) => {
+                    crate::shell::log::event(
+                        "group_offsets_unreadable",
+                        &[("partition", &partition.id.partition), ("error", &error)],
+                    );
+                }
+            }
+        });
+    }
+
+    pub(crate) fn retire_coordinator(self: &Rc<Self>, id: &PartitionId) {
+        let host = self.groups.hosts.borrow_mut().remove(id);
+        if let Some(host) = host {
+            self.coordinate(&host, |coordinator, _, out| coordinator.resign(out));
+        }
+    }
+
+    /// A request for the coordinator of one internal partition.
+    pub(crate) async fn group_owned(
+        self: &Rc<Self>,
+        id: PartitionId,
+        caller: Caller,
+        request: Request,
+    ) -> Response {
+        let host = self.groups.hosts.borrow().get(&id).cloned();
+        match host {
+            Some(host) => self.ask(&host, &caller, request).await,
+            None => request.refuse(codes::NOT_COORDINATOR, caller.api_version),
+        }
+    }
+
+    /// A request for every coordinator of this core.
+    pub(crate) async fn groups_owned(self: &Rc<Self>, caller: Caller, request: Request) -> Vec<Response> {
+        let hosts: Vec<_> = self.groups.hosts.borrow().values().cloned().collect();
+        let mut responses = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            responses.push(self.ask(&host, &caller, request.clone()).await);
+        }
+        responses
+    }
+
+    async fn ask(self: &Rc<Self>, host: &Rc<Host<E>>, caller: &Caller, request: Request) -> Response {
+        let refused = request.refuse(codes::NOT_COORDINATOR, caller.api_version);
+        let ticket = host.next_ticket.get();
+        host.next_ticket.set(ticket + 1);
+        let (fill, filled) = oneshot();
+        host.waiting.borrow_mut().insert(ticket, fill);
+        self.coordinate(host, |coordinator, now_ms, out| {
+            coordinator.request(now_ms, ticket, caller, request, out);
+        });
+        filled.await.unwrap_or(refused)
+    }
+
+    /// Due deadlines of all coordinators. Called with each heartbeat.
+    pub(crate) fn tick_groups(self: &Rc<Self>) {
+        let now_ms = self.env.wall_ms();
+        let due: Vec<_> = {
+            let hosts = self.groups.hosts.borrow();
+            let is_due = |host: &&Rc<Host<E>>| {
+                host.coordinator.borrow().next_deadline().is_some_and(|deadline| deadline <= now_ms)
+            };
+            hosts.values().filter(is_due).cloned().collect()
+        };
+        for host in due {
+            self.coordinate(&host, |coordinator, now_ms, out| coordinator.tick(now_ms, out));
+        }
+    }
+
+    /// A topic is gone: its committed offsets go too.
+    pub(crate) fn forget_topic_offsets(self: &Rc<Self>, name: &str, id: [u8; 16]) {
+        let hosts: Vec<_> = self.groups.hosts.borrow().values().cloned().collect();
+        for host in hosts {
+            self.coordinate(&host, |coordinator, now_ms, out| {
+                coordinator.delete_topics(now_ms, &[(name.to_owned(), id)], out);
+            });
+        }
+    }
+
+    /// Broker settings changed.
+    pub(crate) fn reconfigure_groups(&self) {
+        let config = self.group_config();
+        for host in self.groups.hosts.borrow().values() {
+            host.coordinator.borrow_mut().set_config(config.clone());
+        }
+    }
+
+    /// Groups and members on this core.
+    pub fn group_counts(&self) -> (usize, usize) {
+        let hosts = self.groups.hosts.borrow();
+        let stats: Vec<_> = hosts.values().map(|host| host.coordinator.borrow().stats()).collect();
+        (stats.iter().map(|s| s.groups).sum(), stats.iter().map(|s| s.members).sum())
+    }
+
+    /// Answers everyone who waits for a coordinator: the node is stopping.
+    pub fn resign_groups(self: &Rc<Self>) {
+        let ids: Vec<_> = self.groups.hosts.borrow().keys().copied().collect();
+        for id in ids {
+            self.retire_coordinator(&id);
+        }
+    }
+
+    fn group_config(&self) -> Config {
+        let metadata = self.metadata();
+        let node = NodeSettings::resolve(&metadata.layers(self.node.id, &self.node.static_configs));
+        Config {
+            min_session_timeout_ms: node.group_min_session_timeout_ms,
+            max_session_timeout_ms: node.group_max_session_timeout_ms,
+            initial_rebalance_delay_ms: node.group_initial_rebalance_delay_ms,
+            max_size: usize::try_from(node.group_max_size).unwrap_or(0),
+            offset_metadata_max: node.offset_metadata_max_bytes as usize,
+            offsets_retention_ms: node.offsets_retention_ms,
+            retention_check_interval_ms: i64::try_from(node.offsets_retention_check_interval_ms).unwrap_or(i64::MAX),
+            ..Config::default()
+        }
+    }
+
+    /// Lets the coordinator take one event and carries out what it decides.
+    fn coordinate(
+        self: &Rc<Self>,
+        host: &Rc<Host<E>>,
+        event: impl FnOnce(&mut Coordinator, i64, &mut Vec<Effect>),
+    ) {
+        let mut effects = Vec::new();
+        event(&mut host.coordinator.borrow_mut(), self.env.wall_ms(), &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Reply { ticket, response } => {
+                    let fill = host.waiting.borrow_mut().remove(&ticket);
+                    if let Some(fill) = fill {
+                        fill.fill(response);
+                    }
+                }
+                Effect::Append { token, producer, records } => {
+                    let now_ms = self.env.wall_ms();
+                    let mut batch = BatchBuilder::new();
+                    if let Some(producer) = producer {
+                        batch = batch
+                            .producer(producer.id, producer.epoch, -1)
+                            .attributes(Attributes(0).with_transactional(true));
+                    }
+                    let fits = records
+                        .iter()
+                        .all(|r| batch.push(now_ms, Some(&r.key), r.value.as_deref(), &[]).is_ok());
+                    self.append_for(host, token, fits.then(|| batch.build_uncompressed()));
+                }
+            }
+        }
+    }
+
+    fn append_for(self: &Rc<Self>, host: &Rc<Host<E>>, token: u64, batch: Option<Vec<u8>>) {
+        let partition = host.partition.clone();
+        let appended = match batch {
+            Some(batch) => partition
+                .log
+                .append(&batch, partition.leader_epoch.get(), self.env.wall_ms())
+                .map_err(|error| crate::shard::produce::append_error(&error).0.0),
+            None => Err(turgo_net::ErrorCode::RECORD_LIST_TOO_LARGE.0),
+        };
+        let (shard, host) = (self.clone(), host.clone());
+        let done = Rc::new(Countdown::default());
+        if let Ok(appended) = &appended {
+            partition.wait_for(appended.last_offset + 1, &done);
+            partition.advanced();
+        }
+        // A task even for a failure: the machine is not to be re-entered from its own effects.
+        self.env.spawn(Class::Journal, async move {
+            done.wait().await;
+            shard.coordinate(&host, |coordinator, now_ms, out| match appended {
+                Ok(appended) => coordinator.committed(now_ms, token, appended.base_offset, out),
+                Err(code) => coordinator.failed(now_ms, token, code, out),
+            });
+        });
+    }
+}

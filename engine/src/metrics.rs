@@ -1,0 +1,144 @@
+//! The metrics page in Prometheus' text format: base units, `_total` for counters, label `shard`.
+//!
+//! No series per partition, topic or client, so the page's size depends on the number of cores alone.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use turgo_net::ErrorCode;
+use turgo_net::api::ApiKey;
+use turgo_storage::{Pressure, Summary};
+
+use crate::shell::CoreReport as Report;
+
+const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
+
+/// The page.
+pub fn render(reports: &[Report], uptime: Duration) -> String {
+    let mut out = String::with_capacity(16 << 10);
+    let _ = writeln!(
+        out,
+        "# TYPE turgo_uptime_seconds_total counter\nturgo_uptime_seconds_total {:.3}",
+        uptime.as_secs_f64()
+    );
+    if let Some(first) = reports.first() {
+        let _ = writeln!(out, "# TYPE turgo_topics gauge\nturgo_topics {}", first.topics);
+    }
+    counters(&mut out, reports);
+    requests(&mut out, reports);
+    latencies(&mut out, reports);
+    store(&mut out, reports);
+    out
+}
+
+fn counters(out: &mut String, reports: &[Report]) {
+    let Some(first) = reports.first() else { return };
+    for (i, (name, _)) in first.stats.counts.list().iter().enumerate() {
+        let (name, kind) = match *name {
+            "connections_open" => ("turgo_connections".to_owned(), "gauge"),
+            name => (format!("turgo_{name}_total"), "counter"),
+        };
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        for (shard, report) in reports.iter().enumerate() {
+            let _ = writeln!(out, "{name}{{shard=\"{shard}\"}} {}", report.stats.counts.list()[i].1);
+        }
+    }
+    let _ = writeln!(out, "# TYPE turgo_partitions gauge");
+    for (shard, report) in reports.iter().enumerate() {
+        let _ = writeln!(out, "turgo_partitions{{shard=\"{shard}\"}} {}", report.partitions);
+    }
+}
+
+fn requests(out: &mut String, reports: &[Report]) {
+    let name = |key: i16| ApiKey::try_from(key).map_or("unknown", ApiKey::name);
+    let _ = writeln!(out, "# TYPE turgo_requests_total counter");
+    for (shard, report) in reports.iter().enumerate() {
+        for (key, count) in &report.stats.requests {
+            let _ = writeln!(out, "turgo_requests_total{{shard=\"{shard}\",api=\"{}\"}} {count}", name(*key));
+        }
+    }
+    let _ = writeln!(out, "# TYPE turgo_request_errors_total counter");
+    for (shard, report) in reports.iter().enumerate() {
+        for ((key, code), count) in &report.stats.errors {
+            let _ = writeln!(
+                out,
+                "turgo_request_errors_total{{shard=\"{shard}\",api=\"{}\",code=\"{}\"}} {count}",
+                name(*key),
+                ErrorCode(*code).name()
+            );
+        }
+    }
+}
+
+fn latencies(out: &mut String, reports: &[Report]) {
+    let _ = writeln!(out, "# TYPE turgo_request_stage_seconds summary");
+    for (shard, report) in reports.iter().enumerate() {
+        for (stage, histogram) in &report.stats.latencies {
+            summary(out, shard, stage, histogram);
+        }
+    }
+}
+
+fn summary(out: &mut String, shard: usize, stage: &str, histogram: &Histogram<u64>) {
+    let labels = format!("shard=\"{shard}\",stage=\"{stage}\"");
+    for q in QUANTILES {
+        let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
+        let _ = writeln!(out, "turgo_request_stage_seconds{{{labels},quantile=\"{q}\"}} {seconds:.6}");
+    }
+    let sum = histogram.mean() * histogram.len() as f64 / 1e6;
+    let _ = writeln!(out, "turgo_request_stage_seconds_sum{{{labels}}} {sum:.6}");
+    let _ = writeln!(out, "turgo_request_stage_seconds_count{{{labels}}} {}", histogram.len());
+}
+
+fn store(out: &mut String, reports: &[Report]) {
+    let mut gauge = |name: &str, kind: &str, value: &dyn Fn(&Report) -> u64| {
+        let _ = writeln!(out, "# TYPE turgo_{name} {kind}");
+        for (shard, report) in reports.iter().enumerate() {
+            let _ = writeln!(out, "turgo_{name}{{shard=\"{shard}\"}} {}", value(report));
+        }
+    };
+    gauge("journal_groups_total", "counter", &|r| r.store.groups);
+    gauge("journal_batches_total", "counter", &|r| r.store.batches);
+    gauge("journal_live_bytes", "gauge", &|r| r.store.journal_live_bytes);
+    gauge("journal_ring_bytes", "gauge", &|r| r.store.journal_ring_bytes);
+    gauge("dirty_bytes", "gauge", &|r| r.store.dirty_bytes);
+    gauge("clean_bytes", "gauge", &|r| r.store.clean_bytes);
+    gauge("catchup_bytes", "gauge", &|r| r.store.catchup_bytes);
+    gauge("drained_bytes_total", "counter", &|r| r.store.drained_bytes);
+    gauge("chunks_written_total", "counter", &|r| r.store.chunks);
+    gauge("checkpoints_total", "counter", &|r| r.store.checkpoints);
+    gauge("disk_reads_total", "counter", &|r| r.store.disk_reads);
+    gauge("disk_read_bytes_total", "counter", &|r| r.store.disk_read_bytes);
+    gauge("corrupt_chunks_total", "counter", &|r| r.store.corrupt_chunks);
+    gauge("segments", "gauge", &|r| r.store.segments);
+    gauge("log_bytes", "gauge", &|r| r.store.log_bytes);
+    gauge("disk_free_bytes", "gauge", &|r| r.store.free_bytes);
+    gauge("disk_total_bytes", "gauge", &|r| r.store.total_bytes);
+    gauge("pressure", "gauge", &|r| r.store.pressure as u64);
+    let mut distribution = |name: &str, scale: f64, value: &dyn Fn(&Report) -> Summary| {
+        let _ = writeln!(out, "# TYPE turgo_{name} summary");
+        for (shard, report) in reports.iter().enumerate() {
+            let s = value(report);
+            for (q, v) in [("0.5", s.p50), ("0.99", s.p99), ("0.999", s.p999), ("1", s.max)] {
+                let _ = writeln!(out, "turgo_{name}{{shard=\"{shard}\",quantile=\"{q}\"}} {}", v as f64 / scale);
+            }
+            let _ = writeln!(out, "turgo_{name}_sum{{shard=\"{shard}\"}} {}", s.mean * s.count as f64 / scale);
+            let _ = writeln!(out, "turgo_{name}_count{{shard=\"{shard}\"}} {}", s.count);
+        }
+    };
+    distribution("journal_write_seconds", 1e6, &|r| r.store.journal_write_us);
+    distribution("journal_commit_wait_seconds", 1e6, &|r| r.store.commit_wait_us);
+    distribution("journal_group_bytes", 1.0, &|r| r.store.group_bytes);
+}
+
+/// A sentence for operators if produce is refused for want of space.
+pub fn space_warning(reports: &[Report]) -> Option<String> {
+    let worst = reports.iter().max_by_key(|r| r.store.pressure)?;
+    (worst.store.pressure >= Pressure::LowSpace).then(|| {
+        format!(
+            "{} of {} bytes of disk are free: produce is refused; free space or lower retention",
+            worst.store.free_bytes, worst.store.total_bytes
+        )
+    })
+}

@@ -1,0 +1,287 @@
+//! Fetch: reading committed batches, and waiting for them.
+//!
+//! If one core owns everything that a request asks for, that core runs the whole long poll. Otherwise the
+//! connection's core reads from all owners, and while there is too little it asks each to watch.
+
+use std::rc::Rc;
+
+use turgo_net::ErrorCode;
+use turgo_storage::PartitionId;
+use turgo_storage::ReadError;
+use turgo_storage::ReadOutcome;
+use turgo_storage::env::{Class, Env};
+
+use crate::shard::Shard;
+use crate::shard::ops::{Answer, FetchOp, Fetched, Op, PartFetch};
+use crate::shard::partition::Partition;
+use crate::sync::Event;
+
+/// Removes an event from the partitions it watches when the wait is over.
+struct Watching<E: Env> {
+    partitions: Vec<Rc<Partition<E>>>,
+    event: Rc<Event>,
+}
+
+impl<E: Env> Drop for Watching<E> {
+    fn drop(&mut self) {
+        for partition in &self.partitions {
+            partition.unwatch(&self.event);
+        }
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Serves a Fetch over any number of cores. Answers are in request order.
+    pub async fn fetch(self: &Rc<Self>, op: FetchOp) -> Vec<Fetched> {
+        let mut by_core: Vec<Vec<PartFetch>> = Vec::new();
+        by_core.resize_with(self.cores, Vec::new);
+        for part in &op.parts {
+            by_core[self.owner(&part.id)].push(part.clone());
+        }
+        let owners: Vec<usize> = (0..self.cores).filter(|core| !by_core[*core].is_empty()).collect();
+        if let [owner] = owners[..] {
+            let slots: Vec<u32> = op.parts.iter().map(|p| p.slot).collect();
+            return match self.call(owner, Op::Fetch(op)).await {
+                Some(Answer::Fetched(results)) => results,
+                _ => slots.iter().map(|s| Fetched::error(*s, ErrorCode::NOT_LEADER_OR_FOLLOWER)).collect(),
+            };
+        }
+        loop {
+            let waits: Vec<_> = owners
+                .iter()
+                .filter(|core| **core != self.index)
+                .map(|core| {
+                    self.submit(
+                        *core,
+                        Op::Fetch(FetchOp {
+                            parts: by_core[*core].clone(),
+                            min_bytes: 0,
+                            deadline_ms: 0,
+                            ..op_terms(&op)
+                        }),
+                    )
+                })
+                .collect();
+            let mut results = Vec::with_capacity(op.parts.len());
+            if owners.contains(&self.index) {
+                let terms = op_terms(&op);
+                results.extend(self.read_all(&by_core[self.index], terms.max_bytes, terms.no_zstd).await);
+            }
+            for wait in waits {
+                if let Some(Answer::Fetched(more)) = wait.await {
+                    results.extend(more);
+                }
+            }
+            results.sort_by_key(|r| r.slot);
+            clip(&mut results, op.max_bytes);
+            if enough(&results, op.min_bytes) || self.now_ms() >= op.deadline_ms || self.stopping.get() {
+                return results;
+            }
+            self.watch_everywhere(&op, &results, &owners).await;
+        }
+    }
+
+    async fn watch_everywhere(self: &Rc<Self>, op: &FetchOp, seen: &[Fetched], owners: &[usize]) {
+        let event = Rc::new(Event::default());
+        let _timer = self.timers.arm(op.deadline_ms, event.clone());
+        let mut local = Vec::new();
+        for core in owners {
+            let parts: Vec<(PartitionId, i64)> = op
+                .parts
+                .iter()
+                .zip(seen)
+                .filter(|(part, _)| self.owner(&part.id) == *core)
+                .map(|(part, seen)| (part.id, seen.high_watermark))
+                .collect();
+            if *core == self.index {
+                local = parts;
+            } else {
+                let wait = self.submit(*core, Op::Watch { parts, deadline_ms: op.deadline_ms });
+                let event = event.clone();
+                self.env.spawn(Class::Journal, async move {
+                    wait.await;
+                    event.raise();
+                });
+            }
+        }
+        let _watching = self.start_watching(&local, event.clone());
+        event.wait().await;
+    }
+
+    /// Registers `event`; raises it at once if a mark is not the known one any more.
+    fn start_watching(&self, parts: &[(PartitionId, i64)], event: Rc<Event>) -> Watching<E> {
+        let mut partitions = Vec::with_capacity(parts.len());
+        for (id, known) in parts {
+            match self.partition(id) {
+                Some(partition) if partition.high_watermark() == *known => {
+                    partition.watch(&event);
+                    partitions.push(partition);
+                }
+                _ => event.raise(),
+            }
+        }
+        Watching { partitions, event }
+    }
+
+    pub(crate) async fn watch_owned(&self, parts: &[(PartitionId, i64)], deadline_ms: u64) {
+        let event = Rc::new(Event::default());
+        let _timer = self.timers.arm(deadline_ms, event.clone());
+        let _watching = self.start_watching(parts, event.clone());
+        event.wait().await;
+    }
+
+    /// The long poll over partitions of this core.
+    pub(crate) async fn fetch_owned(&self, op: FetchOp) -> Vec<Fetched> {
+        loop {
+            let results = self.read_all(&op.parts, op.max_bytes, op.no_zstd).await;
+            if enough(&results, op.min_bytes) || self.now_ms() >= op.deadline_ms || self.stopping.get() {
+                return results;
+            }
+            let known: Vec<_> =
+                op.parts.iter().zip(&results).map(|(part, seen)| (part.id, seen.high_watermark)).collect();
+            self.watch_owned(&known, op.deadline_ms).await;
+        }
+    }
+
+    async fn read_all(&self, parts: &[PartFetch], max_bytes: usize, no_zstd: bool) -> Vec<Fetched> {
+        let mut left = max_bytes;
+        let mut first = true;
+        let mut results = Vec::with_capacity(parts.len());
+        for part in parts {
+            let fetched = self.read_one(part, left, first, no_zstd).await;
+            let bytes = fetched.bytes();
+            if bytes > 0 {
+                first = false;
+                left = left.saturating_sub(bytes);
+                self.stats.fetched_bytes.add(bytes as u64);
+            }
+            results.push(fetched);
+        }
+        results
+    }
+
+    /// `first`: nothing was read yet, so one batch is returned whatever its size (KIP-74).
+    async fn read_one(&self, part: &PartFetch, left: usize, first: bool, no_zstd: bool) -> Fetched {
+        let Some(partition) = self.partition(&part.id) else {
+            return Fetched::error(part.slot, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        };
+        let answer = |error| Fetched {
+            high_watermark: partition.high_watermark(),
+            log_start: partition.log.start_offset(),
+            ..Fetched::error(part.slot, error)
+        };
+        if let Some(error) = fenced(part.leader_epoch, partition.leader_epoch.get()) {
+            return answer(error);
+        }
+        if no_zstd && partition.settings().zstd {
+            return answer(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+        }
+        if part.last_epoch >= 0 {
+            let (epoch, end) = partition.log.epoch_end(part.last_epoch);
+            if epoch < part.last_epoch || end < part.offset {
+                return Fetched { diverging: Some((epoch, end)), ..answer(ErrorCode::NONE) };
+            }
+        }
+        let log = &partition.log;
+        if part.offset < log.start_offset() || part.offset > log.end_offset() {
+            return answer(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        let upto = partition.high_watermark();
+        let max = part.max_bytes.min(left);
+        if part.offset >= upto || (max == 0 && !first) {
+            return answer(ErrorCode::NONE);
+        }
+        let read = match log.read(part.offset, max, upto, first) {
+            Ok(ReadOutcome::Ready(chunks)) => Ok(chunks),
+            Ok(ReadOutcome::Disk) => {
+                self.stats.disk_fetches.add(1);
+                log.read_disk(part.offset, max, upto, first).await
+            }
+            Err(error) => Err(error),
+        };
+        match read {
+            // Marks are taken after the read: a disk read may have taken a while.
+            Ok(chunks) => Fetched { chunks, ..answer(ErrorCode::NONE) },
+            Err(error) => answer(read_error(&error)),
+        }
+    }
+}
+
+/// FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH if the client's idea of the epoch is not ours (KIP-320).
+pub(crate) fn fenced(client: i32, ours: i32) -> Option<ErrorCode> {
+    match client {
+        -1 => None,
+        epoch if epoch < ours => Some(ErrorCode::FENCED_LEADER_EPOCH),
+        epoch if epoch > ours => Some(ErrorCode::UNKNOWN_LEADER_EPOCH),
+        _ => None,
+    }
+}
+
+pub(crate) fn read_error(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+        ReadError::Corrupt { .. } | ReadError::Device { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
+        ReadError::Dropped => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    }
+}
+
+fn op_terms(op: &FetchOp) -> FetchOp {
+    FetchOp {
+        parts: Vec::new(),
+        max_bytes: op.max_bytes,
+        min_bytes: op.min_bytes,
+        deadline_ms: op.deadline_ms,
+        no_zstd: op.no_zstd,
+    }
+}
+
+/// True if the answer should not wait any longer.
+fn enough(results: &[Fetched], min_bytes: usize) -> bool {
+    let bytes: usize = results.iter().map(Fetched::bytes).sum();
+    bytes >= min_bytes || results.iter().any(|r| !r.error.is_none() || r.diverging.is_some())
+}
+
+/// Every core read up to the ceiling: keep whole partitions in request order up to it, and the first in any case.
+fn clip(results: &mut [Fetched], max_bytes: usize) {
+    let mut total = 0;
+    for result in results {
+        let bytes = result.bytes();
+        if total > 0 && total + bytes > max_bytes {
+            result.chunks.clear();
+        } else {
+            total += bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn with(slot: u32, bytes: usize) -> Fetched {
+        Fetched { chunks: vec![Bytes::from(vec![0; bytes])], ..Fetched::error(slot, ErrorCode::NONE) }
+    }
+
+    #[test]
+    fn clip_keeps_the_first_partition_whole_and_drops_what_exceeds() {
+        let mut results = vec![with(0, 0), with(1, 100), with(2, 50), with(3, 10)];
+        clip(&mut results, 60);
+        assert_eq!(results.iter().map(Fetched::bytes).collect::<Vec<_>>(), [0, 100, 0, 0]);
+    }
+
+    #[test]
+    fn an_error_ends_the_wait() {
+        assert!(!enough(&[with(0, 0)], 1));
+        assert!(enough(&[with(0, 0), Fetched::error(1, ErrorCode::OFFSET_OUT_OF_RANGE)], 1));
+        assert!(enough(&[with(0, 1)], 1));
+    }
+
+    #[test]
+    fn epochs_fence_both_ways() {
+        assert_eq!(fenced(-1, 3), None);
+        assert_eq!(fenced(3, 3), None);
+        assert_eq!(fenced(2, 3), Some(ErrorCode::FENCED_LEADER_EPOCH));
+        assert_eq!(fenced(4, 3), Some(ErrorCode::UNKNOWN_LEADER_EPOCH));
+    }
+}

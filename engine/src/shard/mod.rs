@@ -1,0 +1,326 @@
+//! One core's share of the broker: partitions, coordinators, the applied metadata, calls to other cores.
+//!
+//! The shell feeds it frames, messages of other cores and heartbeats; it names no runtime. A request enters on
+//! the core of its connection, is split by owner, and each part is served where the partition lives: here by a
+//! plain call, elsewhere by one [`ops::Message`] per core and request. Answers come back the same way.
+//!
+//! Invariants: only the owner touches a log; messages between two cores keep their order, so that pipelined
+//! produce requests of one connection are appended in order; no `RefCell` borrow lives across an await.
+
+pub mod control;
+pub mod fetch;
+pub mod offsets;
+pub mod ops;
+pub mod partition;
+pub mod produce;
+pub mod replay;
+pub mod settings;
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use turgo_storage::env::{Class, Env};
+use turgo_storage::{Advance, PartitionId, Store};
+
+use crate::lanes;
+use crate::metadata::MetadataState;
+use crate::node::Node;
+use crate::shard::ops::{Answer, Message, Op};
+use crate::shard::partition::Partition;
+use crate::stats::ShardStats;
+use crate::validate::Validator;
+use crate::sync::{Budget, Filler, Queue, Timers, oneshot};
+
+/// Ceiling of a batch's records after decompression: bounds the time that one batch may take.
+pub(crate) const MAX_DECOMPRESSED: usize = 128 << 20;
+
+/// A connection on its way to another core. Dropping it closes the socket.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Who is at the other end, for logs.
+    pub peer: std::net::SocketAddr,
+    /// Bytes read from it that no request has used yet.
+    pub unread: Vec<u8>,
+}
+
+/// Partitions of a core. Apart from [`Shard`], so that the commit callback can hold it.
+pub type Partitions<E> = Rc<RefCell<HashMap<PartitionId, Rc<Partition<E>>>>>;
+
+/// See the module.
+pub struct Shard<E: Env> {
+    /// This core's number, from 0.
+    pub index: usize,
+    /// Number of cores.
+    pub cores: usize,
+    /// The world.
+    pub env: E,
+    /// Facts of the node, the same on all cores.
+    pub node: std::sync::Arc<Node>,
+    /// This core's logs.
+    pub store: Store<E>,
+    /// Events that wait for a time.
+    pub timers: Rc<Timers>,
+    /// Counters and histograms.
+    pub stats: ShardStats,
+    /// Bytes of requests held on this core.
+    pub request_memory: Rc<Budget>,
+    /// Bytes of responses held on this core.
+    pub response_memory: Rc<Budget>,
+    /// Group coordinators of the internal partitions that live here.
+    pub groups: crate::group_host::Groups<E>,
+    /// Connections handed over by other cores, for the shell.
+    pub arrivals: Queue<Accepted>,
+    pub(crate) partitions: Partitions<E>,
+    metadata: RefCell<MetadataState>,
+    pub(crate) control: control::Control<E>,
+    pub(crate) produce_backlog: produce::Backlog,
+    pub(crate) stopping: Cell<bool>,
+    activity: Cell<u64>,
+    pub(crate) validator: RefCell<Validator>,
+    outboxes: Vec<Rc<Queue<Message>>>,
+    calls: RefCell<HashMap<u64, Filler<Answer>>>,
+    next_call: Cell<u64>,
+    producer_ids: RefCell<(i64, i64)>,
+}
+
+/// Routes commit notices of the store to the partitions.
+pub fn commit_listener<E: Env>(partitions: &Partitions<E>) -> Rc<dyn Fn(&[Advance])> {
+    let partitions = Rc::downgrade(partitions);
+    Rc::new(move |advances| {
+        let Some(partitions) = partitions.upgrade() else { return };
+        for advance in advances {
+            let partition = partitions.borrow().get(&advance.id).cloned();
+            if let Some(partition) = partition {
+                partition.advanced();
+            }
+        }
+    })
+}
+
+impl<E: Env> Shard<E> {
+    /// Puts a core together from an open store. `outboxes[i]` leads to core `i`.
+    pub fn new(
+        index: usize,
+        env: E,
+        node: std::sync::Arc<Node>,
+        store: Store<E>,
+        partitions: Partitions<E>,
+        outboxes: Vec<Rc<Queue<Message>>>,
+    ) -> Rc<Self> {
+        Rc::new(Shard {
+            index,
+            cores: outboxes.len(),
+            env,
+            metadata: RefCell::new(MetadataState::new()),
+            request_memory: Budget::new(node.request_memory),
+            response_memory: Budget::new(node.response_memory),
+            node,
+            store,
+            timers: Rc::default(),
+            stats: ShardStats::default(),
+            groups: crate::group_host::Groups::default(),
+            arrivals: Queue::default(),
+            partitions,
+            control: control::Control::default(),
+            produce_backlog: produce::Backlog::default(),
+            stopping: Cell::new(false),
+            activity: Cell::new(0),
+            validator: RefCell::new(Validator::new(MAX_DECOMPRESSED)),
+            outboxes,
+            calls: RefCell::default(),
+            next_call: Cell::new(0),
+            producer_ids: RefCell::new((0, 0)),
+        })
+    }
+
+    /// Metadata as applied on this core.
+    pub fn metadata(&self) -> Ref<'_, MetadataState> {
+        self.metadata.borrow()
+    }
+
+    pub(crate) fn metadata_mut(&self) -> std::cell::RefMut<'_, MetadataState> {
+        self.metadata.borrow_mut()
+    }
+
+    /// The core that owns a partition.
+    pub fn owner(&self, id: &PartitionId) -> usize {
+        lanes::owner(id, self.cores)
+    }
+
+    /// The cores that own any of these, each once.
+    pub fn owners<'a>(&self, ids: impl Iterator<Item = &'a PartitionId>) -> Vec<usize> {
+        let mut owners = Vec::with_capacity(2);
+        for id in ids {
+            let owner = self.owner(id);
+            if !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        owners
+    }
+
+    /// A partition that lives here.
+    pub fn partition(&self, id: &PartitionId) -> Option<Rc<Partition<E>>> {
+        self.partitions.borrow().get(id).cloned()
+    }
+
+    /// Milliseconds on the clock that deadlines are given in; the same on all cores.
+    pub fn now_ms(&self) -> u64 {
+        self.env.now_ns() / 1_000_000
+    }
+
+    /// Runs the timers and retries what waited for room. The shell calls it with every heartbeat.
+    pub fn tick(self: &Rc<Self>) {
+        self.timers.fire(self.now_ms());
+        self.retry_backlog();
+        self.tick_groups();
+    }
+
+    /// Grows with everything that this core is asked to do.
+    pub fn activity(&self) -> u64 {
+        self.activity.get()
+    }
+
+    /// Something was asked of this core.
+    pub fn note_activity(&self) {
+        self.activity.set(self.activity.get() + 1);
+    }
+
+    /// Asks a core, which may be this one. `None` if that core is shutting down.
+    pub async fn call(self: &Rc<Self>, core: usize, op: Op) -> Option<Answer> {
+        if core == self.index {
+            return self.serve(op).await;
+        }
+        self.submit(core, op).await
+    }
+
+    /// Sends a request to another core now; the future only waits. Calls keep the order of submission.
+    pub fn submit(&self, core: usize, op: Op) -> crate::sync::Filled<Answer> {
+        let call = self.next_call.get();
+        self.next_call.set(call + 1);
+        let (fill, filled) = oneshot();
+        self.calls.borrow_mut().insert(call, fill);
+        self.outboxes[core].push(Message::Call { from: self.index, call, op });
+        filled
+    }
+
+    /// Hands a connection to another core.
+    pub fn hand_over(&self, core: usize, connection: Accepted) {
+        if core == self.index {
+            self.arrivals.push(connection);
+        } else {
+            self.outboxes[core].push(Message::Connection(connection));
+        }
+    }
+
+    /// Takes a message of another core. Produce is appended before this returns; everything else may wait.
+    pub fn receive(self: &Rc<Self>, message: Message) {
+        self.note_activity();
+        match message {
+            Message::Return { call, answer } => {
+                if let Some(fill) = self.calls.borrow_mut().remove(&call) {
+                    fill.fill(answer);
+                }
+            }
+            Message::Connection(connection) => self.arrivals.push(connection),
+            Message::Call { from, call, op } => {
+                let outbox = self.outboxes[from].clone();
+                let reply = move |answer| outbox.push(Message::Return { call, answer });
+                match op {
+                    Op::Produce(op) => {
+                        let pending = self.produce_owned(op);
+                        self.env.spawn(Class::Journal, async move {
+                            reply(Answer::Produced(pending.finish().await));
+                        });
+                    }
+                    op => {
+                        let shard = self.clone();
+                        self.env.spawn(Class::Journal, async move {
+                            if let Some(answer) = shard.serve(op).await {
+                                reply(answer);
+                            }
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Partitions that live here.
+    pub fn partition_count(&self) -> usize {
+        self.partitions.borrow().len()
+    }
+
+    /// Ends all waits for data and for coordinators: the node is stopping.
+    pub fn release_waits(self: &Rc<Self>) {
+        self.stopping.set(true);
+        self.timers.fire(u64::MAX);
+        self.resign_groups();
+    }
+
+    /// Stops taking proposals.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Applies retention to all logs of this core. The shell calls it about once a second.
+    pub async fn housekeep(&self) {
+        let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        let now_ms = self.env.wall_ms();
+        for (i, partition) in partitions.iter().enumerate() {
+            if partition.settings().cleanup_delete {
+                partition.log.retention(now_ms);
+            }
+            // Requests go first: a pause above zero lets the sockets be looked at.
+            if i % 64 == 63 {
+                self.env.sleep(std::time::Duration::from_micros(10)).await;
+            }
+        }
+    }
+
+    async fn serve(self: &Rc<Self>, op: Op) -> Option<Answer> {
+        Some(match op {
+            Op::Produce(op) => Answer::Produced(self.produce_owned(op).finish().await),
+            Op::Fetch(op) => Answer::Fetched(self.fetch_owned(op).await),
+            Op::Watch { parts, deadline_ms } => {
+                self.watch_owned(&parts, deadline_ms).await;
+                Answer::Done
+            }
+            Op::Offsets(queries) => Answer::Offsets(self.offsets_owned(&queries).await),
+            Op::EpochEnds(queries) => Answer::Offsets(self.epoch_ends_owned(&queries)),
+            Op::Trim(queries) => Answer::Offsets(self.trim_owned(&queries).await),
+            Op::Sizes => Answer::Sizes(self.sizes_owned()),
+            Op::Apply { records, first } => {
+                self.apply(&records, first);
+                Answer::Done
+            }
+            Op::Group(id, caller, request) => Answer::Group(self.group_owned(id, caller, request).await),
+            Op::Groups(caller, request) => Answer::Groups(self.groups_owned(caller, request).await),
+            Op::Propose(proposal) => Answer::Proposed(self.propose_owned(proposal).await),
+            Op::ProducerIds => Answer::ProducerIds(self.producer_ids_owned().await),
+        })
+    }
+
+    /// The next producer id, or `None` if the controller could not reserve more.
+    pub async fn next_producer_id(self: &Rc<Self>) -> Option<i64> {
+        loop {
+            {
+                let mut block = self.producer_ids.borrow_mut();
+                if block.1 > 0 {
+                    let id = block.0;
+                    *block = (id + 1, block.1 - 1);
+                    return Some(id);
+                }
+            }
+            let Some(Answer::ProducerIds(Some(block))) = self.call(0, Op::ProducerIds).await else {
+                return None;
+            };
+            // Two callers may each have fetched a block: the later one wins and the earlier block is skipped.
+            *self.producer_ids.borrow_mut() = block;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A partition on the core that owns it: its log, who waits for its commit point, who waits for data.
+//!
+//! The shard calls [`Partition::advanced`] when the journal made offsets durable and after an append to a
+//! `durability=memory` topic. The high watermark of a single replica is its durable end (`disk`) or its log end
+//! (`memory`); replication will move it by acknowledgements of the in-sync replicas instead.
+//!
+//! Invariant: every waiter's end lies above the high watermark; waiters are sorted by end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use turgo_storage::env::Env;
+use turgo_storage::{Durability, Log, PartitionId};
+
+use crate::shard::settings::PartitionSettings;
+use crate::sync::{Countdown, Event};
+
+/// See the module.
+pub struct Partition<E: Env> {
+    /// Which one.
+    pub id: PartitionId,
+    /// Its log.
+    pub log: Log<E>,
+    /// Epoch that new batches are stamped with.
+    pub leader_epoch: Cell<i32>,
+    settings: RefCell<Rc<PartitionSettings>>,
+    high_watermark: Cell<i64>,
+    waiters: RefCell<VecDeque<(i64, Rc<Countdown>)>>,
+    watchers: RefCell<Vec<Rc<Event>>>,
+}
+
+impl<E: Env> Partition<E> {
+    /// Takes a log over. What recovery found durable is committed.
+    pub fn new(id: PartitionId, log: Log<E>, leader_epoch: i32, settings: Rc<PartitionSettings>) -> Self {
+        let high_watermark = if settings.log.durability == Durability::Memory {
+            log.end_offset()
+        } else {
+            log.durable_end()
+        };
+        Partition {
+            id,
+            log,
+            leader_epoch: Cell::new(leader_epoch),
+            settings: RefCell::new(settings),
+            high_watermark: Cell::new(high_watermark),
+            waiters: RefCell::default(),
+            watchers: RefCell::default(),
+        }
+    }
+
+    /// Settings in force.
+    pub fn settings(&self) -> Rc<PartitionSettings> {
+        self.settings.borrow().clone()
+    }
+
+    /// New settings, for what comes from now on.
+    pub fn set_settings(&self, settings: Rc<PartitionSettings>) {
+        self.log.set_settings(settings.log);
+        *self.settings.borrow_mut() = settings;
+        self.advanced();
+    }
+
+    /// End of what consumers may read, exclusive.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.get()
+    }
+
+    /// End of what read_committed consumers may read. Without transactions it is the high watermark.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.high_watermark()
+    }
+
+    /// Recomputes the high watermark, releases whom it passes and wakes whoever watches.
+    pub fn advanced(&self) {
+        let end = match self.settings.borrow().log.durability {
+            Durability::Memory => self.log.end_offset(),
+            Durability::Disk => self.log.durable_end(),
+        };
+        // A topic switched from memory to disk waits for its journal to catch up: the mark never moves back.
+        if end <= self.high_watermark.get() {
+            return;
+        }
+        self.high_watermark.set(end);
+        let mut waiters = self.waiters.borrow_mut();
+        while let Some((_, waiter)) = waiters.pop_front_if(|(wanted, _)| *wanted <= end) {
+            waiter.lower();
+        }
+        drop(waiters);
+        self.wake_watchers();
+    }
+
+    /// Counts `done` down once the high watermark reaches `end`; at once if it has.
+    pub fn wait_for(&self, end: i64, done: &Rc<Countdown>) {
+        if end <= self.high_watermark.get() {
+            return;
+        }
+        done.raise();
+        let mut waiters = self.waiters.borrow_mut();
+        // A duplicate waits for an older offset than the newest waiter, so find the place from the back.
+        let at = waiters.iter().rposition(|(other, _)| *other <= end).map_or(0, |i| i + 1);
+        waiters.insert(at, (end, done.clone()));
+    }
+
+    /// Raises `event` when the high watermark moves or the partition goes away.
+    pub fn watch(&self, event: &Rc<Event>) {
+        self.watchers.borrow_mut().push(event.clone());
+    }
+
+    /// Forgets an event registered with [`Partition::watch`].
+    pub fn unwatch(&self, event: &Rc<Event>) {
+        self.watchers.borrow_mut().retain(|other| !Rc::ptr_eq(other, event));
+    }
+
+    /// The partition is being removed: everyone waiting is released and will find it gone.
+    pub fn retire(&self) {
+        for (_, waiter) in self.waiters.borrow_mut().drain(..) {
+            waiter.lower();
+        }
+        self.wake_watchers();
+    }
+
+    fn wake_watchers(&self) {
+        for watcher in self.watchers.borrow_mut().drain(..) {
+            watcher.raise();
+        }
+    }
+
+    /// Panics if an invariant is broken.
+    pub fn check(&self) {
+        let waiters = self.waiters.borrow();
+        assert!(waiters.iter().is_sorted_by_key(|(end, _)| *end), "waiters out of order");
+        assert!(waiters.front().is_none_or(|(end, _)| *end > self.high_watermark.get()), "a waiter was forgotten");
+        assert!(self.high_watermark.get() <= self.log.end_offset(), "high watermark above the log end");
+    }
+}

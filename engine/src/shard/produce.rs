@@ -1,0 +1,217 @@
+//! Produce: from the parts of a request to acknowledgements.
+//!
+//! The connection's core splits the request by owner ([`Shard::produce_submit`]) without waiting, so that the
+//! next request of the connection is appended after this one. Each owner validates, checks sequences, appends
+//! and waits for its commit point ([`Shard::produce_owned`]).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use turgo_net::ErrorCode;
+use turgo_storage::env::Env;
+use turgo_storage::{AppendError, BatchHeader, Pressure, ProducerError, Sequenced};
+
+use crate::shard::Shard;
+use crate::shard::ops::{Answer, Op, PartProduce, ProduceOp, Produced};
+use crate::sync::{Countdown, Filled, Filler, oneshot};
+
+/// Requests that arrived while the store asked for a pause, oldest first. Bounded by what connections may have
+/// in flight.
+#[derive(Default)]
+pub struct Backlog(RefCell<VecDeque<(ProduceOp, Filler<Pending>)>>);
+
+/// Appended, not yet committed.
+pub enum Pending {
+    /// Waits for the commit point.
+    Appended {
+        /// Answers as they will be, once `done` is complete.
+        results: Vec<Produced>,
+        /// One count per partition that is not committed yet.
+        done: Rc<Countdown>,
+    },
+    /// Waits for room.
+    Queued(Filled<Pending>),
+}
+
+impl Pending {
+    /// Waits until every batch is committed.
+    pub async fn finish(mut self) -> Vec<Produced> {
+        loop {
+            match self {
+                Pending::Appended { results, done } => {
+                    done.wait().await;
+                    return results;
+                }
+                Pending::Queued(filled) => match filled.await {
+                    Some(next) => self = next,
+                    None => return Vec::new(),
+                },
+            }
+        }
+    }
+}
+
+/// A request whose parts were handed to their owners.
+pub struct Submitted {
+    local: Option<Pending>,
+    remote: Vec<(Vec<u32>, Filled<Answer>)>,
+}
+
+impl Submitted {
+    /// Answers of all parts, in no particular order.
+    pub async fn finish(self) -> Vec<Produced> {
+        let mut results = match self.local {
+            Some(pending) => pending.finish().await,
+            None => Vec::new(),
+        };
+        for (slots, filled) in self.remote {
+            match filled.await {
+                Some(Answer::Produced(more)) if results.is_empty() => results = more,
+                Some(Answer::Produced(more)) => results.extend(more),
+                _ => results.extend(
+                    slots.iter().map(|slot| Produced::refused(*slot, ErrorCode::NOT_LEADER_OR_FOLLOWER, None)),
+                ),
+            }
+        }
+        results
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Hands the parts of a request to the cores that own them, in order with earlier calls.
+    pub fn produce_submit(self: &Rc<Self>, version: i16, acks: i16, parts: Vec<PartProduce>) -> Submitted {
+        let mut by_core: Vec<Vec<PartProduce>> = Vec::new();
+        by_core.resize_with(self.cores, Vec::new);
+        for part in parts {
+            by_core[self.owner(&part.id)].push(part);
+        }
+        let mut submitted = Submitted { local: None, remote: Vec::new() };
+        for (core, parts) in by_core.into_iter().enumerate() {
+            if parts.is_empty() {
+                continue;
+            }
+            let slots = if core == self.index { Vec::new() } else { parts.iter().map(|p| p.slot).collect() };
+            let op = ProduceOp { version, acks, parts };
+            if core == self.index {
+                submitted.local = Some(self.produce_owned(op));
+            } else {
+                submitted.remote.push((slots, self.submit(core, Op::Produce(op))));
+            }
+        }
+        submitted
+    }
+
+    /// Appends what this core owns, or queues it if the store asks for a pause.
+    pub(crate) fn produce_owned(&self, op: ProduceOp) -> Pending {
+        let paused = self.store.pressure() == Pressure::HardDirty;
+        if paused || !self.produce_backlog.0.borrow().is_empty() {
+            let (fill, filled) = oneshot();
+            self.produce_backlog.0.borrow_mut().push_back((op, fill));
+            return Pending::Queued(filled);
+        }
+        self.append_all(&op)
+    }
+
+    pub(crate) fn retry_backlog(&self) {
+        while self.store.pressure() != Pressure::HardDirty {
+            let Some((op, fill)) = self.produce_backlog.0.borrow_mut().pop_front() else { return };
+            fill.fill(self.append_all(&op));
+        }
+    }
+
+    fn append_all(&self, op: &ProduceOp) -> Pending {
+        let done = Rc::new(Countdown::default());
+        let results = op.parts.iter().map(|part| self.append_one(op, part, &done)).collect();
+        Pending::Appended { results, done }
+    }
+
+    fn append_one(&self, op: &ProduceOp, part: &PartProduce, done: &Rc<Countdown>) -> Produced {
+        let refused = |error, message| Produced::refused(part.slot, error, message);
+        let Some(partition) = self.partition(&part.id) else {
+            return refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
+        };
+        if matches!(self.store.pressure(), Pressure::LowSpace | Pressure::NoSpace) {
+            self.stats.storage_refusals.add(1);
+            return refused(
+                ErrorCode::KAFKA_STORAGE_ERROR,
+                Some("the disk is nearly full; free space or lower retention".into()),
+            );
+        }
+        let settings = partition.settings();
+        if op.acks == -1 && settings.min_insync_replicas > 1 {
+            return refused(ErrorCode::NOT_ENOUGH_REPLICAS, None);
+        }
+        let now_ms = self.env.wall_ms();
+        let verdict =
+            self.validator.borrow_mut().validate(part.records.as_deref(), op.version, &settings.rules, now_ms);
+        let valid = match verdict {
+            Ok(valid) => valid,
+            Err(refusal) => {
+                self.stats.rejected_batches.add(1);
+                let record_errors =
+                    refusal.record_errors.iter().map(|r| (r.batch_index, Some(r.message.to_string()))).collect();
+                return Produced {
+                    record_errors,
+                    ..refused(refusal.error.code(), Some(refusal.error.to_string()))
+                };
+            }
+        };
+        let record_count = valid.record_count();
+        let batch = valid.into_batch();
+        let batch: &[u8] = &batch;
+        let Ok(header) = BatchHeader::parse(batch) else {
+            return refused(ErrorCode::INVALID_RECORD, None);
+        };
+        match partition.log.check_producer(&header) {
+            Ok(Sequenced::New) => {}
+            Ok(Sequenced::Duplicate { base_offset, last_offset, max_timestamp }) => {
+                // The first copy may not be durable yet, and this answer says that it is.
+                partition.wait_for(last_offset + 1, done);
+                return Produced {
+                    base_offset,
+                    log_append_time_ms: if settings.log_append_time { max_timestamp } else { -1 },
+                    log_start: partition.log.start_offset(),
+                    ..refused(ErrorCode::NONE, None)
+                };
+            }
+            Err(error) => return refused(producer_error(error), None),
+        }
+        match partition.log.append(batch, partition.leader_epoch.get(), now_ms) {
+            Ok(appended) => {
+                self.stats.produced_records.add(record_count.max(0) as u64);
+                self.stats.produced_bytes.add(batch.len() as u64);
+                partition.wait_for(appended.last_offset + 1, done);
+                partition.advanced();
+                Produced {
+                    base_offset: appended.base_offset,
+                    log_append_time_ms: if settings.log_append_time { now_ms } else { -1 },
+                    log_start: partition.log.start_offset(),
+                    ..refused(ErrorCode::NONE, None)
+                }
+            }
+            Err(error) => {
+                let (code, message) = append_error(&error);
+                refused(code, Some(message))
+            }
+        }
+    }
+}
+
+fn producer_error(error: ProducerError) -> ErrorCode {
+    match error {
+        ProducerError::OutOfOrder { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ProducerError::StaleEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
+    }
+}
+
+pub(crate) fn append_error(error: &AppendError) -> (ErrorCode, String) {
+    let code = match error {
+        AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        AppendError::Malformed(_) => ErrorCode::INVALID_RECORD,
+        AppendError::Busy | AppendError::NoSpace => ErrorCode::KAFKA_STORAGE_ERROR,
+        AppendError::Dropped => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        AppendError::Closed | AppendError::StaleEpoch { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+    };
+    (code, error.to_string())
+}
