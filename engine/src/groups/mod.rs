@@ -22,7 +22,9 @@ mod group;
 mod membership;
 pub mod messages;
 mod offsets;
+mod planted;
 pub mod records;
+mod rebalance;
 mod requests;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@
 //! Invariants (see [`OffsetStore::check`]): a partition without any value does not exist; the index of open
 //! transactions names exactly the partitions that hold a pending value.
 
+use super::planted::{Bug, planted};
 use super::records::OffsetValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -198,6 +199,9 @@ impl OffsetStore {
 
     /// Append `token` failed: the write it staged never was.
     pub fn abort(&mut self, token: u64, slot: &Slot) {
+        if planted(Bug::FailedOffsetStays) {
+            return self.commit(token, slot, -1);
+        }
         self.settle(&slot.group, &slot.topic, slot.partition, |entry| {
             entry.staged.retain(|staged| staged.token != token);
         });

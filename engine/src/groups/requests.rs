@@ -11,6 +11,7 @@ use super::messages::{
     TxnOffsetCommitRequest,
 };
 use super::offsets::{Entry, Slot};
+use super::planted::{Bug, planted};
 use super::records::{MAX_STRING, OffsetValue, Record};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ fn may_commit(group: &Group, by: &Committer<'_>) -> Result<Option<u64>, i16> {
     let mut member = None;
     if !anonymous {
         member = Some(validate_member(group, by.member_id, by.instance)?);
-        if by.generation != group.generation {
+        if by.generation != group.generation && !planted(Bug::StaleCommit) {
             return Err(codes::ILLEGAL_GENERATION);
         }
     } else if !by.transactional {
@@ -244,7 +245,7 @@ impl Turn<'_> {
                 return Some(FetchedPartition::none(partition, codes::UNSTABLE_OFFSET_COMMIT));
             }
             // Who must see a stable offset must also see every write that came before the question.
-            let value = if request.require_stable {
+            let value = if request.require_stable || planted(Bug::EarlyOffset) {
                 entry.and_then(Entry::latest)
             } else {
                 entry.and_then(Entry::committed)
@@ -542,7 +543,11 @@ impl Turn<'_> {
         let mut answer = Vec::with_capacity(ids.len());
         let mut doomed = Vec::new();
         let mut deleted = Vec::new();
+        let mut seen = BTreeSet::new();
         for id in ids {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
             let code = match groups.get(id.as_str()) {
                 None => codes::GROUP_ID_NOT_FOUND,
                 Some(group) if group.state != GroupState::Empty => codes::NON_EMPTY_GROUP,

@@ -1,7 +1,12 @@
 //! Tests of the group coordinator, one rule each; names say the condition and the outcome.
 
+mod expiry;
+mod fuzz;
 mod membership;
 mod offsets;
+mod records;
+mod sim;
+mod statics;
 
 use super::messages::*;
 use super::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};
