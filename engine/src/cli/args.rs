@@ -272,8 +272,8 @@ Examples:
     Trim {
         /// Topic
         name: String,
-        /// First offset to keep: a number, `end`, or @MILLISECONDS since 1970
-        #[arg(long, value_name = "OFFSET", value_parser = position)]
+        /// First offset to keep: a number, `end`, -N to keep the newest N, or @MILLISECONDS since 1970
+        #[arg(long, value_name = "OFFSET", value_parser = position, allow_hyphen_values = true)]
         before: Position,
         /// Only these partitions
         #[arg(short, long = "partition", value_name = "N", value_delimiter = ',')]
@@ -337,9 +337,6 @@ Examples:
 Each line is one record. A keyed record goes to the partition that Kafka's Java client would choose;
 records without a key fill one batch for one partition after the other.")]
 pub struct ProduceArgs {
-    /// Common flags.
-    #[command(flatten)]
-    pub connection: Connection,
     /// Topic to write to
     pub topic: String,
     /// Write to this partition only
@@ -387,6 +384,9 @@ pub struct ProduceArgs {
     /// Print partition and offset of every batch
     #[arg(short, long)]
     pub verbose: bool,
+    /// Common flags.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// Where reading starts or ends.
@@ -423,9 +423,6 @@ Format: %s or %v value, %k key, %h headers, %t topic, %p partition, %o offset, %
 %S value length, %K key length, %% a percent sign; \\n, \\t, \\0 and \\xHH are understood. Null is empty
 with length -1.")]
 pub struct ConsumeArgs {
-    /// Common flags.
-    #[command(flatten)]
-    pub connection: Connection,
     /// Topics to read
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
@@ -480,6 +477,9 @@ pub struct ConsumeArgs {
     /// Say nothing on standard error about assignments and ends of partitions
     #[arg(short, long)]
     pub quiet: bool,
+    /// Common flags.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// `turgo group`.

@@ -397,8 +397,9 @@ fn what(value: &Spanned<DeValue<'_>>) -> &'static str {
     }
 }
 
-/// Kafka's settings are plain numbers; in our files they may carry a unit, if the name says which.
-fn kafka_value(name: &str, text: &str) -> String {
+/// Kafka's settings are plain numbers; in our files and commands they may carry a unit, if the name says
+/// which: `retention.ms = "7 days"`. Anything else stays as it is.
+pub fn kafka_value(name: &str, text: &str) -> String {
     let last = name.rsplit('.').next().unwrap_or(name);
     let converted = match last {
         "bytes" => parse_size(text).ok(),

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigErrors, Origin, Problem};
-pub use layers::{Flag, KafkaSetting, Resolved, resolve};
+pub use layers::{Flag, KafkaSetting, Resolved, kafka_value, resolve};
 pub use print::{print_annotated, print_json};
 pub use suggest::nearest;
 pub use value::HostPort;
