@@ -48,6 +48,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Show brokers, controller and served APIs
     Cluster(ClusterArgs),
+    /// Measure a Kafka endpoint
+    Bench(turgo_bench::BenchArgs),
 }
 
 /// How to print.

@@ -69,6 +69,7 @@ fn dispatch(command: Command, writer: &mut dyn Write) -> Result<(), CliError> {
     };
     match command {
         Command::Serve(_) => unreachable!("serve does not come here"),
+        Command::Bench(args) => turgo_bench::run(&args).map_err(CliError::Failed),
         Command::Topic(args) => topics::run(
             &mut connect(&args.connection)?,
             args.command,

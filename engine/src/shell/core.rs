@@ -14,7 +14,7 @@ use glommio::{Task, spawn_local};
 use socket2::Socket;
 use turgo_storage::env::{Class, Env};
 use turgo_storage::shell::GlommioEnv;
-use turgo_storage::store::Identity;
+use turgo_storage::Identity;
 use turgo_storage::{Layout, Store, StoreConfig, StoreMetrics, prepare};
 
 use super::connection::{self, Connections};

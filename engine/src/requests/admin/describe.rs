@@ -268,8 +268,8 @@ pub(in crate::requests) async fn describe_topic_partitions<E: Env>(
     call.encode(&wire_partitions::DescribeTopicPartitionsResponse { topics, next_cursor, ..Default::default() })
 }
 
-fn cursor(topic: &str, partition: usize) -> wire_partitions::response::Cursor<'static> {
-    wire_partitions::response::Cursor {
+fn cursor(topic: &str, partition: usize) -> wire_partitions::ResponseCursor<'static> {
+    wire_partitions::ResponseCursor {
         topic_name: topic.to_owned().into(),
         partition_index: partition as i32,
         ..Default::default()
