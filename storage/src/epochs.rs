@@ -42,7 +42,9 @@ impl Epochs {
     /// The latest epoch ends at `log_end`. One above all gives (-1, -1). One below all gives itself and the start of
     /// the first. Otherwise the largest epoch not above it, and the start of the one after.
     pub fn end_of(&self, epoch: i32, log_end: i64) -> (i32, i64) {
-        let Some(last) = self.starts.last() else { return (-1, -1) };
+        let Some(last) = self.starts.last() else {
+            return (-1, -1);
+        };
         if epoch < 0 || epoch > last.epoch {
             return (-1, -1);
         }
@@ -51,13 +53,21 @@ impl Epochs {
         }
         let above = self.starts.partition_point(|s| s.epoch <= epoch);
         let next = self.starts[above].start_offset;
-        if above == 0 { (epoch, next) } else { (self.starts[above - 1].epoch, next) }
+        if above == 0 {
+            (epoch, next)
+        } else {
+            (self.starts[above - 1].epoch, next)
+        }
     }
 
     /// The epoch that `offset` was or will be written in; -1 if unknown.
     pub fn epoch_at(&self, offset: i64) -> i32 {
         let above = self.starts.partition_point(|s| s.start_offset <= offset);
-        if above == 0 { -1 } else { self.starts[above - 1].epoch }
+        if above == 0 {
+            -1
+        } else {
+            self.starts[above - 1].epoch
+        }
     }
 
     /// Forgets epochs that began at or after `end`, after a truncation to `end`.
@@ -83,7 +93,9 @@ impl Epochs {
 
     /// Rebuilds from a snapshot; entries that break the invariants are refused.
     pub fn from_entries(entries: Vec<EpochStart>) -> Option<Self> {
-        let rising = entries.windows(2).all(|w| w[0].epoch < w[1].epoch && w[0].start_offset <= w[1].start_offset);
+        let rising = entries
+            .windows(2)
+            .all(|w| w[0].epoch < w[1].epoch && w[0].start_offset <= w[1].start_offset);
         (rising && entries.iter().all(|e| e.epoch >= 0)).then_some(Self { starts: entries })
     }
 }

@@ -175,10 +175,15 @@ impl Producers {
             });
         }
         if header.producer_epoch > entry.epoch {
-            return if header.base_sequence == 0 { Ok(Sequenced::New) } else { Err(out_of_order(0)) };
+            return if header.base_sequence == 0 {
+                Ok(Sequenced::New)
+            } else {
+                Err(out_of_order(0))
+            };
         }
         let last_sequence = sequence_after(header.base_sequence, header.last_offset_delta);
-        let same = |b: &&ProducerBatch| b.base_sequence == header.base_sequence && b.last_sequence == last_sequence;
+        let same =
+            |b: &&ProducerBatch| b.base_sequence == header.base_sequence && b.last_sequence == last_sequence;
         if let Some(batch) = entry.batches().iter().rev().find(same) {
             return Ok(Sequenced::Duplicate {
                 base_offset: batch.base_offset,
@@ -191,7 +196,11 @@ impl Producers {
             None => Ok(Sequenced::New),
             Some(last) => {
                 let expected = sequence_after(last.last_sequence, 1);
-                if header.base_sequence == expected { Ok(Sequenced::New) } else { Err(out_of_order(expected)) }
+                if header.base_sequence == expected {
+                    Ok(Sequenced::New)
+                } else {
+                    Err(out_of_order(expected))
+                }
             }
         }
     }
@@ -249,6 +258,15 @@ impl Producers {
         self.entries.is_empty()
     }
 
+    /// First offset of the earliest open transaction; none if no transaction is open.
+    pub fn first_unstable_offset(&self) -> Option<i64> {
+        self.entries
+            .values()
+            .map(|e| e.txn_first_offset)
+            .filter(|&o| o >= 0)
+            .min()
+    }
+
     /// Adds an entry from a snapshot.
     pub fn restore(&mut self, entry: ProducerEntry) {
         self.entries.insert(entry.producer_id, entry);
@@ -257,7 +275,8 @@ impl Producers {
     /// Forgets producers that have been idle since before `now_ms - idle_ms` and have no open transaction.
     pub fn expire(&mut self, now_ms: i64, idle_ms: i64) {
         if !self.entries.is_empty() {
-            self.entries.retain(|_, e| e.txn_first_offset >= 0 || now_ms.saturating_sub(e.last_ms) <= idle_ms);
+            self.entries
+                .retain(|_, e| e.txn_first_offset >= 0 || now_ms.saturating_sub(e.last_ms) <= idle_ms);
         }
     }
 

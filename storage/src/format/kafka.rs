@@ -119,7 +119,8 @@ impl BatchHeader {
         if raw.magic != 2 {
             return Err(Invalid("batch format is not 2"));
         }
-        let length = usize::try_from(raw.batch_length.to_native()).map_err(|_| Invalid("negative batch length"))?;
+        let length =
+            usize::try_from(raw.batch_length.to_native()).map_err(|_| Invalid("negative batch length"))?;
         let total = length + LENGTH_OVERHEAD;
         if total < HEADER_BYTES {
             return Err(Invalid("batch shorter than its header"));
@@ -164,7 +165,9 @@ impl BatchHeader {
 
     /// True if the batch's own CRC-32C matches its bytes.
     pub fn crc_matches(&self, batch: &[u8]) -> bool {
-        batch.get(21..self.bytes).is_some_and(|covered| super::crc(covered) == self.crc)
+        batch
+            .get(21..self.bytes)
+            .is_some_and(|covered| super::crc(covered) == self.crc)
     }
 }
 

@@ -3,13 +3,21 @@
 //! Integers are little-endian, except inside Kafka batches (big-endian). Alignment is at most 8, there is no
 //! implicit padding, reserved bytes are zero. Fixed headers are `#[repr(C)]` structs of explicit-endian fields whose
 //! sizes and offsets are pinned by const assertions here and by golden images in the tests; derived archives
-//!  stand behind a versioned envelope.
+//! ([`archive`]) stand behind a versioned [`envelope`].
 //!
 //! Order of trust when reading: length and alignment, CRC, checked access, then range checks by the caller. Nothing
 //! is used before the CRC over it passed.
 
+pub mod archive;
+pub mod chunk;
+pub mod envelope;
 pub mod fixed;
+pub mod frame;
+pub mod group;
 pub mod kafka;
+pub mod manifest;
+pub mod segment;
+pub mod superblock;
 mod sys;
 
 /// CRC-32C of `bytes`.

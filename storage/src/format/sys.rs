@@ -37,4 +37,14 @@ macro_rules! plain {
         unsafe impl Plain for $t {}
     )*};
 }
-plain!(super::kafka::KafkaBatchHeader);
+plain!(
+    super::kafka::KafkaBatchHeader,
+    super::superblock::SuperblockRaw,
+    super::group::GroupHeaderRaw,
+    super::frame::FrameHeaderRaw,
+    super::segment::SegmentHeaderRaw,
+    super::chunk::ChunkHeaderRaw,
+    super::chunk::DirEntryRaw,
+    super::envelope::EnvelopeRaw,
+    super::manifest::ManifestRaw
+);
