@@ -2,6 +2,7 @@
 //!
 //! Nothing here does IO. The engine builds [`StoreConfig`] and [`LogSettings`], and reads the rest.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,10 @@ pub struct Advance {
     /// Exclusive.
     pub durable_end: i64,
 }
+
+/// Called with the logs whose durable end moved, once per completed group and in LSN order. It must not call back into
+/// the store; it may wake tasks that do.
+pub type OnCommit = Rc<dyn Fn(&[Advance])>;
 
 /// What an acknowledgement of a log stands for; the engine applies it, storage journals both alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

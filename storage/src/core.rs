@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use hdrhistogram::Histogram;
 
-use crate::api::{Advance, LogSettings, PartitionId, PlantedFaults, Pressure, StoreConfig, Summary};
+use crate::api::{LogSettings, OnCommit, PartitionId, PlantedFaults, Pressure, StoreConfig, Summary};
 use crate::env::Env;
 use crate::epochs::Epochs;
 use crate::files::Files;
@@ -260,7 +260,7 @@ pub(crate) struct Core<E: Env> {
     pub env: E,
     pub config: StoreConfig,
     pub faults: PlantedFaults,
-    pub on_commit: Rc<dyn Fn(&[Advance])>,
+    pub on_commit: OnCommit,
     pub phase: Cell<Phase>,
     pub budgets: Budgets,
 
@@ -327,12 +327,7 @@ pub(crate) struct Core<E: Env> {
 }
 
 impl<E: Env> Core<E> {
-    pub fn new(
-        env: E,
-        config: StoreConfig,
-        on_commit: Rc<dyn Fn(&[Advance])>,
-        superblock: Superblock,
-    ) -> Self {
+    pub fn new(env: E, config: StoreConfig, on_commit: OnCommit, superblock: Superblock) -> Self {
         let budgets = Budgets::of(&config);
         let limits = SpaceLimits {
             low_percent: config.low_space_percent,

@@ -411,9 +411,7 @@ impl<E: Env> Core<E> {
                 .partition
                 .as_ref()
                 .is_some_and(|p| p.state.borrow().draining);
-            if !allowed || writing {
-                queue.push_back(removal);
-            } else if removal.due_ns == u64::MAX {
+            if !allowed || writing || removal.due_ns == u64::MAX {
                 queue.push_back(removal);
             } else if removal.due_ns > now_ns {
                 next_due = Some(next_due.unwrap_or(u64::MAX).min(removal.due_ns));

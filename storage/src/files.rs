@@ -9,9 +9,12 @@ use std::io;
 use crate::env::{Class, Env, File, OpenMode};
 use crate::map::Map;
 
+/// Handles by segment and by whether they write, each with the tick of its last use.
+type Open<F> = Map<(u64, bool), (F, u64)>;
+
 /// See the module's header.
 pub(crate) struct Files<E: Env> {
-    open: RefCell<Map<(u64, bool), (E::File, u64)>>,
+    open: RefCell<Open<E::File>>,
     limit: usize,
     tick: Cell<u64>,
 }

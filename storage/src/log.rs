@@ -103,6 +103,7 @@ impl<E: Env> Core<E> {
 
     /// Puts a batch that has its LSN and place into memory and state; shared by appends and replay. Returns the bytes
     /// for the journal.
+    #[allow(clippy::too_many_arguments)] // one fact each; a struct would only rename them
     pub(crate) fn apply_batch(
         &self,
         partition: &Rc<Partition>,

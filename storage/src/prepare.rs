@@ -309,7 +309,7 @@ async fn remap<E: Env>(
                 record
                     .segments
                     .iter()
-                    .all(|s: &SegmentRecord| s.end_position % ALIGN as u64 == 0)
+                    .all(|s: &SegmentRecord| s.end_position.is_multiple_of(ALIGN as u64))
             );
         }
         let config = shard_config(common, to.directory_id, to.generation, shard);

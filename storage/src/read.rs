@@ -46,13 +46,16 @@ impl Span {
     }
 }
 
+/// Chunk indexes by segment, each with the tick of its last use.
+type Indexes = Map<u64, (Rc<Vec<ChunkRecord>>, u64)>;
+
 /// Spans read from disk, least recently used first out, and chunk indexes of segments not written by this process.
 pub(crate) struct ReadCache {
     spans: RefCell<Vec<(u64, Rc<Span>, u64)>>,
     bytes: Cell<usize>,
     limit: usize,
     tick: Cell<u64>,
-    indexes: RefCell<Map<u64, (Rc<Vec<ChunkRecord>>, u64)>>,
+    indexes: RefCell<Indexes>,
     index_entries: Cell<usize>,
     slots: Semaphore,
     /// Spans being read ahead: (segment, position).

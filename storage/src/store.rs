@@ -33,7 +33,7 @@ impl<E: Env> Store<E> {
     pub async fn open(
         env: E,
         config: StoreConfig,
-        on_commit: Rc<dyn Fn(&[Advance])>,
+        on_commit: OnCommit,
     ) -> Result<(Self, Recovered), OpenError> {
         let (core, recovered) = recovery::open(env, config, on_commit).await?;
         match core.env.space().await {

@@ -221,7 +221,7 @@ impl ChunkHeader {
         let fits = data_off == Self::BYTES + dir && data_off + data_len <= total;
         if !fits
             || total != pages(data_off + data_len)
-            || total % ALIGN != 0
+            || !total.is_multiple_of(ALIGN)
             || header.dir_count == 0
             || data_len == 0
         {

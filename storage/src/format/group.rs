@@ -83,7 +83,12 @@ impl GroupHeader {
         let (header, crc) = Self::decode(bytes)?;
         let total = header.total_len as usize;
         let used = header.used_len as usize;
-        if total == 0 || total % ALIGN != 0 || used < Self::BYTES || used > total || total - used >= ALIGN {
+        if total == 0
+            || !total.is_multiple_of(ALIGN)
+            || used < Self::BYTES
+            || used > total
+            || total - used >= ALIGN
+        {
             return Err(Invalid("group lengths out of range"));
         }
         if header.frame_count == 0

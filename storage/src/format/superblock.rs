@@ -119,7 +119,7 @@ impl Superblock {
         let (sb, _) = Self::decode(&image)?;
         let pages_ok = sb.file_pages > 0 && sb.tail_page <= sb.file_pages && sb.tail_file < sb.file_count;
         let group_ok = sb.group_max as usize >= ALIGN
-            && sb.group_max as usize % ALIGN == 0
+            && (sb.group_max as usize).is_multiple_of(ALIGN)
             && u64::from(sb.group_max) <= u64::from(sb.file_pages) * ALIGN as u64;
         if !pages_ok || !group_ok || sb.tail_group_seq == 0 || sb.tail_first_lsn == 0 {
             return Err(Invalid("superblock geometry out of range"));

@@ -129,7 +129,7 @@ impl Env for GlommioEnv {
     type Buf = GlommioBuf;
 
     fn buffer(&self, len: usize) -> GlommioBuf {
-        assert!(len % ALIGN == 0 && len > 0, "buffer length {len}");
+        assert!(len.is_multiple_of(ALIGN) && len > 0, "buffer length {len}");
         let mut buf = glommio::allocate_dma_buffer(len);
         // The memory may hold anything; what is not overwritten would reach the disk.
         buf.as_bytes_mut().fill(0);
@@ -365,7 +365,7 @@ impl IoBuf for GlommioBuf {
     }
 
     fn truncate(&mut self, len: usize) {
-        assert!(len % ALIGN == 0, "buffer length {len}");
+        assert!(len.is_multiple_of(ALIGN), "buffer length {len}");
         self.own().trim_to_size(len);
     }
 }
