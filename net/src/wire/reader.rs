@@ -446,6 +446,15 @@ impl<'a> Reader<'a> {
     /// Skips a whole section of tagged fields. A hostile count ends with the input, two bytes a field.
     #[inline]
     pub fn skip_tags(&mut self) -> Result<(), DecodeError> {
+        if let [0, rest @ ..] = self.buf {
+            self.buf = rest; // nearly always: none
+            return Ok(());
+        }
+        self.skip_some_tags()
+    }
+
+    #[cold]
+    fn skip_some_tags(&mut self) -> Result<(), DecodeError> {
         for _ in 0..self.uvarint()? {
             self.uvarint()?;
             let size = self.uvarint()? as usize;

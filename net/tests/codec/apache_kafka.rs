@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use turgo_net::messages::Kind;
+use turgo_net::{ApiKey, ErrorCode, request_header_version, response_header_version};
 
 use crate::support::{CASES, Case, Gen, ROUNDS, hex, seed};
 
@@ -33,8 +35,18 @@ fn run(command: &mut Command) {
     );
 }
 
-/// Fetches the jars (once) and compiles the other side; returns the class path.
-fn prepare() -> String {
+/// Fetches the jars (once) and compiles the other side; returns the class path, or `None` where there are no tools.
+fn prepare() -> Option<String> {
+    static CLASS_PATH: OnceLock<Option<String>> = OnceLock::new();
+    CLASS_PATH.get_or_init(compile).clone()
+}
+
+fn compile() -> Option<String> {
+    if !["java", "javac", "mvn"].iter().all(|tool| available(tool)) {
+        assert!(std::env::var_os("CI").is_none(), "{NEEDED}");
+        eprintln!("SKIPPED: {NEEDED}");
+        return None;
+    }
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java");
     let work = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("apache-kafka");
     let (jars, classes) = (work.join("jars"), work.join("classes"));
@@ -58,7 +70,7 @@ fn prepare() -> String {
         .arg("-d")
         .arg(&classes)
         .arg(sources.join("Recode.java")));
-    format!("{path}:{}", classes.display())
+    Some(format!("{path}:{}", classes.display()))
 }
 
 /// The Java class of a message.
@@ -76,12 +88,7 @@ fn class(case: &Case) -> String {
 
 #[test]
 fn apache_kafka_reads_and_writes_the_same_bytes() {
-    if !["java", "javac", "mvn"].iter().all(|tool| available(tool)) {
-        assert!(std::env::var_os("CI").is_none(), "{NEEDED}");
-        eprintln!("SKIPPED: {NEEDED}");
-        return;
-    }
-    let class_path = prepare();
+    let Some(class_path) = prepare() else { return };
     // One message per line out, one per line back: random ones, then the default values from their side.
     let mut lines = String::new();
     let mut expected = Vec::new();
@@ -128,4 +135,32 @@ fn apache_kafka_reads_and_writes_the_same_bytes() {
     }
     assert_eq!(wrong, 0, "messages that differ");
     println!("{} messages agree", expected.len());
+}
+
+#[test]
+fn error_codes_and_header_versions_are_apache_kafkas() {
+    let Some(class_path) = prepare() else { return };
+    let out = Command::new("java")
+        .args(["-cp", &class_path, "Recode", "facts"])
+        .output()
+        .expect("java");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let theirs = String::from_utf8(out.stdout).expect("text");
+    let mut ours = String::new();
+    for code in ErrorCode::ALL {
+        let _ = writeln!(ours, "error {} {} {}", code.0, code.name(), code.retriable());
+    }
+    for key in ApiKey::ALL {
+        let versions = key.valid_versions();
+        for v in versions.min..=versions.max {
+            let (request, response) = (request_header_version(key, v), response_header_version(key, v));
+            let _ = writeln!(ours, "header {} {v} {request} {response}", i16::from(key));
+        }
+    }
+    let sorted = |text: &str| {
+        text.lines()
+            .map(str::to_string)
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(sorted(&ours), sorted(&theirs));
 }

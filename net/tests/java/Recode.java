@@ -4,17 +4,25 @@ import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.nio.ByteBuffer;
 import java.util.HexFormat;
+import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.message.ApiMessageType;
 import org.apache.kafka.common.protocol.ByteBufferAccessor;
+import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.protocol.Message;
 import org.apache.kafka.common.protocol.MessageUtil;
 import org.apache.kafka.common.protocol.Readable;
 
 /**
  * Reads lines of "class version hex" and answers each with the hex of what Apache Kafka's class makes of it: decoded,
- * then encoded again. "default" in place of the hex stands for a new, untouched object.
+ * then encoded again. "default" in place of the hex stands for a new, untouched object. With an argument it prints its
+ * error codes and header versions instead.
  */
 public class Recode {
     public static void main(String[] args) throws Exception {
+        if (args.length > 0) {
+            facts();
+            return;
+        }
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
         BufferedWriter out = new BufferedWriter(new OutputStreamWriter(System.out));
         for (String line = in.readLine(); line != null; line = in.readLine()) {
@@ -30,6 +38,20 @@ public class Recode {
             out.newLine();
         }
         out.flush();
+    }
+
+    private static void facts() {
+        for (Errors error : Errors.values()) {
+            boolean retriable = error.exception() instanceof RetriableException;
+            System.out.println("error " + error.code() + " " + error.name() + " " + retriable);
+        }
+        for (ApiMessageType api : ApiMessageType.values()) {
+            for (int v = api.lowestSupportedVersion(); v <= api.highestSupportedVersion(true); v++) {
+                short version = (short) v;
+                System.out.println("header " + api.apiKey() + " " + version + " "
+                    + api.requestHeaderVersion(version) + " " + api.responseHeaderVersion(version));
+            }
+        }
     }
 
     private static String recode(Class<?> type, short version, String hex) throws Exception {
