@@ -3,7 +3,7 @@
 //! Changes are judged against the whole result, as Kafka does: a value may be fine alone and wrong beside another one.
 //! An error refuses all changes of its resource and touches nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::def::{ConfigType, ResourceType};
 use super::{ConfigDef, group_config, topic_config, value};
@@ -122,12 +122,17 @@ pub fn apply_incremental(
                 let mut words = value::words(&current);
                 let operand = operand()?;
                 // Splitting keeps empty words, so that appending nothing is refused by the validation, as in Kafka.
-                for word in operand.split(',').map(str::trim) {
-                    match op.op {
-                        OpType::Append if !words.iter().any(|w| w == word) => words.push(word.to_owned()),
-                        OpType::Subtract => words.retain(|w| w != word),
-                        _ => {}
-                    }
+                let operands = operand.split(',').map(str::trim);
+                if op.op == OpType::Append {
+                    let mut seen: BTreeSet<String> = words.iter().cloned().collect();
+                    words.extend(
+                        operands
+                            .filter(|w| seen.insert((*w).to_owned()))
+                            .map(str::to_owned),
+                    );
+                } else {
+                    let gone: BTreeSet<&str> = operands.collect();
+                    words.retain(|w| !gone.contains(w.as_str()));
                 }
                 result.insert(op.name.clone(), words.join(","));
             }

@@ -311,3 +311,20 @@ fn broker_value(layers: &Layers<'_>, name: &str) -> Value {
     let def = broker_config(name).expect("a declared broker setting");
     layers.value(name).unwrap_or_else(|| declared_default(def))
 }
+
+impl NodeSettings {
+    /// The part that the group coordinator lives by.
+    pub fn groups(&self) -> crate::groups::Config {
+        crate::groups::Config {
+            min_session_timeout_ms: self.group_min_session_timeout_ms,
+            max_session_timeout_ms: self.group_max_session_timeout_ms,
+            initial_rebalance_delay_ms: self.group_initial_rebalance_delay_ms,
+            max_size: usize::try_from(self.group_max_size).unwrap_or(usize::MAX),
+            offset_metadata_max: self.offset_metadata_max_bytes as usize,
+            offsets_retention_ms: self.offsets_retention_ms,
+            retention_check_interval_ms: i64::try_from(self.offsets_retention_check_interval_ms)
+                .unwrap_or(i64::MAX),
+            ..crate::groups::Config::default()
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Rules for topic names.
 
-use super::error::{ApiError, code};
+use turgo_net::ErrorCode;
+
+use super::error::ApiError;
 
 /// Topic that holds committed offsets and group state.
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
@@ -40,7 +42,7 @@ pub fn check_name(name: &str) -> Result<(), ApiError> {
         _ => return Ok(()),
     };
     Err(ApiError::new(
-        code::INVALID_TOPIC_EXCEPTION,
+        ErrorCode::INVALID_TOPIC_EXCEPTION,
         format!("Topic name is invalid: {reason}"),
     ))
 }

@@ -117,6 +117,8 @@ pub struct BrokerRegistered {
     pub id: i32,
     /// New at every start.
     pub incarnation: [u8; 16],
+    /// Larger at every start.
+    pub epoch: i64,
     /// Rack, if it has one.
     pub rack: Option<String>,
     /// At least one.
@@ -147,14 +149,7 @@ pub enum MetaRecord {
     FeatureLevel(FeatureLevel),
     /// The whole state; replaces what was there.
     Snapshot(Box<Snapshot>),
-}
-
-/// What the bytes of a record are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decoded {
-    /// A record to apply.
-    Record(MetaRecord),
-    /// Written by a newer broker, and marked as safe to skip.
+    /// Written by a newer broker and marked as safe to skip; changes nothing.
     Skipped {
         /// Its kind.
         kind: u8,
@@ -192,14 +187,14 @@ pub enum RecordError {
 
 macro_rules! kinds {
     ($($number:literal => $variant:ident($body:ty)),* $(,)?) => {
-        /// The bytes of a record.
-        pub fn encode(record: &MetaRecord) -> Vec<u8> {
+        fn encode(record: &MetaRecord) -> Vec<u8> {
             match record {
                 $(MetaRecord::$variant(body) => {
                     let body: &$body = body;
                     let archive = rkyv::to_bytes::<RkyvError>(body).expect("serialising into memory cannot fail");
-                    envelope($number, &archive)
+                    envelope($number, 0, &archive)
                 })*
+                MetaRecord::Skipped { kind, version } => envelope(*kind, *version | SKIPPABLE, &[]),
             }
         }
 
@@ -230,44 +225,51 @@ kinds! {
     15 => Snapshot(Snapshot),
 }
 
-fn envelope(kind: u8, body: &[u8]) -> Vec<u8> {
+fn envelope(kind: u8, version: u8, body: &[u8]) -> Vec<u8> {
     assert!(
         body.len() <= MAX_BODY_BYTES,
         "metadata record of {} bytes",
         body.len()
     );
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-    bytes.extend_from_slice(&[kind, 0, 0, 0]);
+    bytes.extend_from_slice(&[kind, version, 0, 0]);
     let length = u32::try_from(body.len()).expect("below the ceiling");
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// Reads one record, which must fill `bytes`.
-pub fn decode(bytes: &[u8]) -> Result<Decoded, RecordError> {
-    let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-        return Err(RecordError::Length {
-            expected: HEADER_BYTES,
-            found: bytes.len(),
-        });
-    };
-    let [kind, version, _, _, a, b, c, d] = *header;
-    let length = u32::from_le_bytes([a, b, c, d]) as usize;
-    if length != body.len() || length > MAX_BODY_BYTES {
-        return Err(RecordError::Length {
-            expected: HEADER_BYTES.saturating_add(length),
-            found: bytes.len(),
-        });
+impl MetaRecord {
+    /// The bytes of the record.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
     }
-    let known = if version == 0 {
-        decode_body(kind, body)
-    } else {
-        None
-    };
-    match known {
-        Some(record) => record.map(Decoded::Record),
-        None if version & SKIPPABLE != 0 => Ok(Decoded::Skipped { kind, version }),
-        None => Err(RecordError::Unknown { kind, version }),
+
+    /// Reads one record, which must fill `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(RecordError::Length {
+                expected: HEADER_BYTES,
+                found: bytes.len(),
+            });
+        };
+        let [kind, version, _, _, a, b, c, d] = *header;
+        let length = u32::from_le_bytes([a, b, c, d]) as usize;
+        if length != body.len() || length > MAX_BODY_BYTES {
+            return Err(RecordError::Length {
+                expected: HEADER_BYTES.saturating_add(length),
+                found: bytes.len(),
+            });
+        }
+        let known = if version == 0 {
+            decode_body(kind, body)
+        } else {
+            None
+        };
+        match known {
+            Some(record) => record,
+            None if version & SKIPPABLE != 0 => Ok(Self::Skipped { kind, version }),
+            None => Err(RecordError::Unknown { kind, version }),
+        }
     }
 }

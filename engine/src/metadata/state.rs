@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::partition_id::PartitionId;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::names::{check_name, collision_key, is_internal};
 use super::record::{BrokerEndpoint, BrokerRegistered, ConfigSet, MetaRecord};
-use crate::configs::{Layers, ResourceType, TopicSettings};
+use crate::configs::{Layers, NodeSettings, ResourceType, TopicSettings};
 
 /// Id of a topic; as Kafka prints it, base64 without padding.
 pub type TopicId = [u8; 16];
@@ -50,14 +51,22 @@ pub struct Topic {
     pub name: String,
     /// Id.
     pub id: TopicId,
+    /// The broker keeps state of its own in it; follows from the name.
+    pub internal: bool,
     /// Partition `i` at index `i`; never empty.
     pub partitions: Vec<Partition>,
 }
 
 impl Topic {
-    /// Whether the broker keeps state of its own in it.
-    pub fn internal(&self) -> bool {
-        is_internal(&self.name)
+    /// Ids of the partitions from `first` on.
+    fn partition_ids(&self, first: u32) -> impl Iterator<Item = PartitionId> + use<> {
+        let topic = self.id;
+        (first..self.count()).map(move |partition| PartitionId { topic, partition })
+    }
+
+    /// How many partitions it has.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).expect("fewer than 2^32 partitions")
     }
 }
 
@@ -68,7 +77,7 @@ pub struct Broker {
     pub id: i32,
     /// New at every start.
     pub incarnation: [u8; 16],
-    /// Offset of its registration in the metadata log.
+    /// Larger at every start.
     pub epoch: i64,
     /// Rack, if it has one.
     pub rack: Option<String>,
@@ -105,37 +114,28 @@ pub struct Snapshot {
     pub next_producer_id: i64,
 }
 
-/// What applying a record meant; shards create, grow, delete and reconfigure logs by it.
+/// What applying a record meant; shards create, delete and reconfigure logs by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The cluster has an id.
-    Cluster,
-    /// A topic came into being.
-    TopicCreated(Arc<Topic>),
-    /// A topic grew; partitions from `first` on are new.
-    PartitionsAdded {
-        /// The topic as it is now.
-        topic: Arc<Topic>,
-        /// First new partition.
-        first: u32,
-    },
-    /// A topic is gone; this is how it was.
-    TopicDeleted(Arc<Topic>),
+    /// A partition came into being.
+    PartitionAdded(PartitionId),
     /// Leader or in-sync replicas of a partition changed.
-    PartitionChanged {
-        /// The topic as it is now.
-        topic: Arc<Topic>,
-        /// The partition.
-        partition: u32,
+    PartitionChanged(PartitionId),
+    /// A topic is gone, with partitions 0 to `partitions - 1`.
+    TopicRemoved {
+        /// Its id.
+        id: TopicId,
+        /// How many partitions it had.
+        partitions: u32,
+        /// Its name.
+        name: String,
     },
-    /// A topic's settings changed.
-    TopicConfig(Arc<Topic>),
-    /// A broker's settings changed; `None`: those of all brokers, so every topic's effective settings too.
-    BrokerConfig(Option<i32>),
+    /// A topic's own settings changed.
+    TopicConfig(TopicId),
+    /// Settings of brokers changed, so any topic's effective settings may have.
+    BrokerConfig,
     /// A group's settings changed.
     GroupConfig(String),
-    /// A block of producer ids was handed out.
-    ProducerIds,
     /// A broker started.
     Broker(i32),
     /// A feature's level changed.
@@ -146,29 +146,18 @@ pub enum Change {
 
 /// Why a record does not fit the state: the log is damaged or there is a bug. The process stops; recovery decides.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// Offsets go up.
-    #[error("metadata record at offset {offset} after {applied}")]
-    Offset {
-        /// Offset of the record.
-        offset: i64,
-        /// Last offset applied.
-        applied: i64,
-    },
-    /// The record contradicts the state.
-    #[error("metadata record at offset {offset}: {reason}")]
-    Contradiction {
-        /// Offset of the record.
-        offset: i64,
-        /// How.
-        reason: String,
-    },
+#[error("metadata record {number} contradicts what came before it: {reason}")]
+pub struct ApplyError {
+    /// How many records were applied before it.
+    pub number: u64,
+    /// How.
+    pub reason: String,
 }
 
 /// Metadata of the cluster after some prefix of the log.
 #[derive(Debug, Clone)]
 pub struct MetadataState {
-    applied: i64,
+    applied: u64,
     cluster_id: Option<[u8; 16]>,
     by_name: BTreeMap<String, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
@@ -193,7 +182,7 @@ impl MetadataState {
     /// The state before the first record.
     pub fn new() -> Self {
         Self {
-            applied: -1,
+            applied: 0,
             cluster_id: None,
             by_name: BTreeMap::new(),
             by_id: HashMap::new(),
@@ -208,8 +197,8 @@ impl MetadataState {
         }
     }
 
-    /// Offset of the last record applied; -1 before the first.
-    pub fn applied(&self) -> i64 {
+    /// How many records were applied.
+    pub fn applied(&self) -> u64 {
         self.applied
     }
 
@@ -313,9 +302,38 @@ impl MetadataState {
         }
     }
 
-    /// Effective settings of a topic on a broker with these layers.
-    pub fn topic_settings(&self, topic: &str, layers: &Layers<'_>) -> TopicSettings {
-        TopicSettings::resolve(self.overrides(ResourceType::Topic, topic), layers)
+    /// Effective settings of a topic on a broker; those of a topic without overrides if it does not exist.
+    pub fn topic_settings(
+        &self,
+        topic: &TopicId,
+        broker_id: i32,
+        node: &BTreeMap<String, String>,
+    ) -> TopicSettings {
+        let overrides = self
+            .by_id
+            .get(topic)
+            .map_or(&NOTHING_SET, |t| self.overrides(ResourceType::Topic, &t.name));
+        TopicSettings::resolve(overrides, &self.layers(broker_id, node))
+    }
+
+    /// Effective settings of a broker.
+    pub fn broker_settings(&self, broker_id: i32, node: &BTreeMap<String, String>) -> NodeSettings {
+        NodeSettings::resolve(&self.layers(broker_id, node))
+    }
+
+    /// Every partition there is.
+    pub fn all_partitions(&self) -> impl Iterator<Item = PartitionId> + '_ {
+        self.by_name.values().flat_map(|topic| topic.partition_ids(0))
+    }
+
+    /// A partition by id.
+    pub fn partition(&self, id: &PartitionId) -> Option<&Partition> {
+        self.by_id.get(&id.topic)?.partitions.get(id.partition as usize)
+    }
+
+    /// Leader epoch of a partition; 0 if it does not exist.
+    pub fn leader_epoch(&self, id: &PartitionId) -> i32 {
+        self.partition(id).map_or(0, |p| p.leader_epoch)
     }
 
     fn table(&self, resource: ResourceType) -> Option<&ConfigTable> {
@@ -327,52 +345,38 @@ impl MetadataState {
         }
     }
 
-    /// Applies the record at `offset`. An error leaves the state as it was.
-    pub fn apply(&mut self, offset: i64, record: &MetaRecord) -> Result<Change, ApplyError> {
-        if offset <= self.applied {
-            return Err(ApplyError::Offset {
-                offset,
-                applied: self.applied,
-            });
-        }
-        let change = self
-            .change(offset, record)
-            .map_err(|reason| ApplyError::Contradiction { offset, reason })?;
-        self.applied = offset;
-        Ok(change)
+    /// Applies one record. An error leaves the state as it was.
+    pub fn apply(&mut self, record: &MetaRecord) -> Result<Vec<Change>, ApplyError> {
+        let changes = self.change(record).map_err(|reason| ApplyError {
+            number: self.applied,
+            reason,
+        })?;
+        self.applied += 1;
+        Ok(changes)
     }
 
-    /// Passes over a record that this version may skip.
-    pub fn skip(&mut self, offset: i64) -> Result<(), ApplyError> {
-        if offset <= self.applied {
-            return Err(ApplyError::Offset {
-                offset,
-                applied: self.applied,
-            });
-        }
-        self.applied = offset;
-        Ok(())
-    }
-
-    fn change(&mut self, offset: i64, record: &MetaRecord) -> Result<Change, String> {
+    fn change(&mut self, record: &MetaRecord) -> Result<Vec<Change>, String> {
         match record {
             MetaRecord::ClusterCreated(r) => {
                 if self.cluster_id.is_some_and(|id| id != r.cluster_id) {
                     return Err("the cluster already has another id".into());
                 }
                 self.cluster_id = Some(r.cluster_id);
-                Ok(Change::Cluster)
+                Ok(Vec::new())
             }
             MetaRecord::TopicCreated(r) => {
                 let partitions = new_partitions(&r.replicas)?;
-                let topic = Arc::new(Topic {
+                let internal = is_internal(&r.name);
+                let topic = Topic {
                     name: r.name.clone(),
                     id: r.id,
+                    internal,
                     partitions,
-                });
+                };
                 self.check_new_topic(&topic)?;
-                self.insert_topic(Arc::clone(&topic));
-                Ok(Change::TopicCreated(topic))
+                let changes = topic.partition_ids(0).map(Change::PartitionAdded).collect();
+                self.insert_topic(Arc::new(topic));
+                Ok(changes)
             }
             MetaRecord::PartitionsAdded(r) => {
                 let added = new_partitions(&r.replicas)?;
@@ -391,10 +395,7 @@ impl MetadataState {
                 self.partition_count += added.len();
                 topic.partitions.extend(added);
                 let topic = self.replace_topic(topic);
-                Ok(Change::PartitionsAdded {
-                    topic,
-                    first: r.first,
-                })
+                Ok(topic.partition_ids(r.first).map(Change::PartitionAdded).collect())
             }
             MetaRecord::TopicDeleted(r) => {
                 let topic = self
@@ -409,7 +410,11 @@ impl MetadataState {
                     self.collisions.remove(&key);
                 }
                 self.topic_configs.remove(&topic.name);
-                Ok(Change::TopicDeleted(topic))
+                Ok(vec![Change::TopicRemoved {
+                    id: topic.id,
+                    partitions: topic.count(),
+                    name: topic.name.clone(),
+                }])
             }
             MetaRecord::PartitionChanged(r) => {
                 let old = self
@@ -435,13 +440,13 @@ impl MetadataState {
                 partition.leader_epoch = r.leader_epoch;
                 partition.partition_epoch = r.partition_epoch;
                 partition.isr.clone_from(&r.isr);
-                let topic = self.replace_topic(topic);
-                Ok(Change::PartitionChanged {
-                    topic,
+                self.replace_topic(topic);
+                Ok(vec![Change::PartitionChanged(PartitionId {
+                    topic: r.id,
                     partition: r.partition,
-                })
+                })])
             }
-            MetaRecord::ConfigSet(r) => self.set_config(r),
+            MetaRecord::ConfigSet(r) => self.set_config(r).map(|change| vec![change]),
             MetaRecord::ProducerIdsAllocated(r) => {
                 if r.next < self.next_producer_id {
                     return Err(format!(
@@ -450,11 +455,11 @@ impl MetadataState {
                     ));
                 }
                 self.next_producer_id = r.next;
-                Ok(Change::ProducerIds)
+                Ok(Vec::new())
             }
             MetaRecord::BrokerRegistered(r) => {
-                self.brokers.insert(r.id, new_broker(offset, r)?);
-                Ok(Change::Broker(r.id))
+                self.brokers.insert(r.id, new_broker(r)?);
+                Ok(vec![Change::Broker(r.id)])
             }
             MetaRecord::FeatureLevel(r) => {
                 if r.level < 0 {
@@ -465,12 +470,13 @@ impl MetadataState {
                 } else {
                     self.features.insert(r.name.clone(), r.level);
                 }
-                Ok(Change::Feature(r.name.clone()))
+                Ok(vec![Change::Feature(r.name.clone())])
             }
             MetaRecord::Snapshot(r) => {
                 *self = Self::from_snapshot(r, self.applied)?;
-                Ok(Change::Reset)
+                Ok(vec![Change::Reset])
             }
+            MetaRecord::Skipped { .. } => Ok(Vec::new()),
         }
     }
 
@@ -510,15 +516,14 @@ impl MetadataState {
                     .by_name
                     .get(&r.resource)
                     .ok_or("a setting of a topic that does not exist")?;
-                Change::TopicConfig(Arc::clone(topic))
+                Change::TopicConfig(topic.id)
             }
-            ResourceType::Broker if r.resource.is_empty() => Change::BrokerConfig(None),
+            ResourceType::Broker if r.resource.is_empty() => Change::BrokerConfig,
             ResourceType::Broker => {
-                let id = r
-                    .resource
+                r.resource
                     .parse::<i32>()
                     .map_err(|_| "a setting of a broker that is not a number")?;
-                Change::BrokerConfig(Some(id))
+                Change::BrokerConfig
             }
             ResourceType::Group => Change::GroupConfig(r.resource.clone()),
             ResourceType::BrokerLogger | ResourceType::ClientMetrics => {
@@ -549,8 +554,13 @@ impl MetadataState {
         Ok(change)
     }
 
+    /// The records that stand for all that came before: applied to anything, they give this state.
+    pub fn snapshot(&self) -> Vec<MetaRecord> {
+        vec![MetaRecord::Snapshot(Box::new(self.image()))]
+    }
+
     /// The whole state as one value.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn image(&self) -> Snapshot {
         let tables = [
             (ResourceType::Topic, &self.topic_configs),
             (ResourceType::Broker, &self.broker_configs),
@@ -576,7 +586,7 @@ impl MetadataState {
         }
     }
 
-    fn from_snapshot(snapshot: &Snapshot, applied: i64) -> Result<Self, String> {
+    fn from_snapshot(snapshot: &Snapshot, applied: u64) -> Result<Self, String> {
         let mut state = Self::new();
         state.applied = applied;
         state.cluster_id = snapshot.cluster_id;
@@ -585,7 +595,10 @@ impl MetadataState {
             if topic.partitions.is_empty() || topic.partitions.iter().any(|p| p.replicas.is_empty()) {
                 return Err(format!("topic {} without partitions or replicas", topic.name));
             }
-            state.insert_topic(Arc::new(topic.clone()));
+            state.insert_topic(Arc::new(Topic {
+                internal: is_internal(&topic.name),
+                ..topic.clone()
+            }));
         }
         for (resource_type, resource, name, value) in &snapshot.configs {
             state.set_config(&ConfigSet {
@@ -602,17 +615,17 @@ impl MetadataState {
     }
 
     /// A number that two brokers with the same metadata share; differs with overwhelming likelihood otherwise. The
-    /// offset applied is not part of it, so a snapshot and the log it stands for agree.
+    /// number of records is not part of it, so a snapshot and the log it stands for agree.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        self.snapshot().hash(&mut hasher);
+        self.image().hash(&mut hasher);
         hasher.finish()
     }
 }
 
 impl PartialEq for MetadataState {
     fn eq(&self, other: &Self) -> bool {
-        self.snapshot() == other.snapshot()
+        self.image() == other.image()
     }
 }
 
@@ -629,14 +642,14 @@ fn new_partitions(replicas: &[Vec<i32>]) -> Result<Vec<Partition>, String> {
     Ok(replicas.iter().map(|r| Partition::new(r)).collect())
 }
 
-fn new_broker(offset: i64, r: &BrokerRegistered) -> Result<Broker, String> {
+fn new_broker(r: &BrokerRegistered) -> Result<Broker, String> {
     if r.id < 0 || r.endpoints.is_empty() {
         return Err(format!("broker {} with {} endpoints", r.id, r.endpoints.len()));
     }
     Ok(Broker {
         id: r.id,
         incarnation: r.incarnation,
-        epoch: offset,
+        epoch: r.epoch,
         rack: r.rack.clone(),
         endpoints: r.endpoints.clone(),
     })
