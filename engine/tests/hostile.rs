@@ -13,7 +13,7 @@ use turgo_net::api::ApiKey;
 use turgo_net::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use turgo_net::messages::metadata::{MetadataRequest, MetadataResponse};
 use turgo_net::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use turgo_net::wire::{Decode, Encode};
+use turgo_net::wire::Encode;
 use turgo_net::{ErrorCode, Reader, Records, ResponseHeader, encode_request};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,7 +86,7 @@ fn mib(bytes: u64) -> u64 {
 #[test]
 fn what_is_no_request_closes_the_connection_and_only_that_one() {
     let broker = Broker::start();
-    let oversized = (101 << 20_i32).to_be_bytes();
+    let oversized = (101i32 << 20).to_be_bytes();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("a negative length", vec![0xFF, 0xFF, 0xFF, 0xFF]),
         ("the most negative length", vec![0x80, 0, 0, 0]),
@@ -188,7 +188,7 @@ fn frames_that_never_end_cost_no_memory() {
     let mut held = Vec::new();
     for _ in 0..200 {
         let mut stream = connect(&broker);
-        stream.write_all(&(100 << 20_i32).to_be_bytes()).expect("sent");
+        stream.write_all(&(100i32 << 20).to_be_bytes()).expect("sent");
         stream.write_all(&[0, 0, 0, 9, 0, 0, 0, 1]).expect("sent");
         held.push(stream);
     }

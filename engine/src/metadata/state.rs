@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::partition_id::PartitionId;
+use turgo_storage::PartitionId;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::names::{check_name, collision_key, is_internal};
