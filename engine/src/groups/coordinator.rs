@@ -58,6 +58,9 @@ pub struct ReplayRecord<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// Smallest heap of deadlines worth sweeping.
+const COMPACT_FROM: usize = 4096;
+
 /// Counts for metrics and for the operator's log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -251,6 +254,8 @@ pub struct Coordinator {
     /// Group ids by the numbers timers use.
     names: BTreeMap<u64, Rc<str>>,
     timers: Timers,
+    /// Heap size from which outdated entries are swept out.
+    compact_at: usize,
     expiry: Deadline,
     appends: Appends,
     offsets: OffsetStore,
@@ -277,6 +282,7 @@ impl Coordinator {
             groups: Groups::new(),
             names: BTreeMap::new(),
             timers: Timers::default(),
+            compact_at: COMPACT_FROM,
             expiry: Deadline::default(),
             appends: Appends::default(),
             offsets: OffsetStore::default(),
@@ -489,8 +495,7 @@ impl Coordinator {
                 }
             }
         }
-        let owners = 1 + 2 * self.groups.len() + self.stats().members;
-        if self.timers.len() > 1024 + 4 * owners {
+        if self.timers.len() > self.compact_at {
             let (groups, names, expiry) = (&self.groups, &self.names, &self.expiry);
             self.timers.compact(|key| match key {
                 TimerKey::Expiry => expiry.queued(),
@@ -508,6 +513,7 @@ impl Coordinator {
                     }
                 }
             });
+            self.compact_at = COMPACT_FROM.max(2 * self.timers.len());
         }
     }
 
@@ -550,10 +556,16 @@ impl Coordinator {
                     turn.static_rejoin_stored(group, &rejoin);
                 }
             }
-            Op::Offsets { slots, removed: _ } => {
+            Op::Offsets { slots, removed } => {
                 for slot in &slots {
                     turn.offsets
                         .commit(token, slot, base_offset + i64::from(slot.index));
+                }
+                for group in removed {
+                    // An offset may have outlived its group (committed or restored meanwhile); it gets a new one.
+                    if turn.offsets.group(&group.id).is_some() && !groups.contains_key(&group.id) {
+                        turn.create(groups, &group.id).visible = true;
+                    }
                 }
             }
         }
@@ -756,6 +768,11 @@ impl Coordinator {
             appended: None,
         };
         (&mut self.groups, turn)
+    }
+
+    #[cfg(test)]
+    pub(super) fn deadlines(&self) -> usize {
+        self.timers.len()
     }
 
     #[cfg(test)]

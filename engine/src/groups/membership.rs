@@ -1,16 +1,18 @@
-//! Joining, syncing, heartbeating and leaving: what moves a group through its states.
+//! Joining, syncing, heartbeating and leaving: what members ask of their group.
 //!
-//! Called by the coordinator with one group (or the groups) and the rest of the coordinator as a [`Turn`].
+//! Called by the coordinator with the groups and the rest of itself as a [`Turn`]; `rebalance` moves the group
+//! through its states.
 
 use super::codes;
 use super::coordinator::{Groups, Op, StaticRejoin, Turn};
-use super::group::{Group, GroupState, JoinPhase, Member, Orphans, PendingJoin, Ticket};
+use super::group::{Group, GroupState, Member, Orphans, PendingJoin, Ticket};
 use super::messages::{
     Caller, HeartbeatRequest, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, LeftMember, Protocol,
     Response, SyncRequest, SyncResponse,
 };
+use super::planted::{Bug, planted};
 use super::records::{GroupValue, Record};
-use super::timers::{Deadline, Surfaced, TimerKey};
+use super::timers::{Deadline, TimerKey};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,15 +24,17 @@ const MEMBER_ID_REQUIRED_SINCE: i16 = 4;
 const SKIP_ASSIGNMENT_SINCE: i16 = 9;
 /// What [`member_id`] adds to its prefix, bytes.
 pub(super) const UUID_TEXT: usize = 37;
-/// Shortest wait before a join phase that nobody rejoined is looked at again, ms.
-const IDLE_JOIN_PHASE_MS: i64 = 100;
 
 /// Whether a request may speak for a member: its code if not.
 pub(super) fn validate_member(group: &Group, member_id: &str, instance: Option<&str>) -> Result<u64, i16> {
     if let Some(instance) = instance {
         let uid = *group.by_instance.get(instance).ok_or(codes::UNKNOWN_MEMBER_ID)?;
         if &*group.members[&uid].id != member_id {
-            return Err(codes::FENCED_INSTANCE_ID);
+            return if planted(Bug::NoFence) {
+                Ok(uid)
+            } else {
+                Err(codes::FENCED_INSTANCE_ID)
+            };
         }
     }
     group
@@ -201,7 +205,7 @@ impl Turn<'_> {
         if group.pending_joins.contains_key(request.member_id.as_str()) {
             if request.group_instance_id.is_some() {
                 // Ids are handed out in advance to dynamic members only.
-                let response = JoinResponse::error(codes::UNKNOWN_SERVER_ERROR, &request.member_id);
+                let response = JoinResponse::error(codes::UNKNOWN_SERVER_ERROR, "");
                 self.reply(ticket, Response::Join(response));
                 return;
             }
@@ -359,11 +363,12 @@ impl Turn<'_> {
 
     pub fn static_rejoin_lost(&mut self, group: &mut Group, rejoin: StaticRejoin, code: i16) {
         let uid = rejoin.member;
-        if group
+        let current = group
             .members
             .get(&uid)
-            .is_none_or(|member| member.id != rejoin.new_id)
-        {
+            .is_some_and(|member| member.id == rejoin.new_id);
+        // Once a rebalance has begun the client may have been told its new id, and the next generation stores it.
+        if !current || group.state != GroupState::Stable || group.generation != rejoin.generation {
             return;
         }
         let ticket = group.unpark_join(uid);
@@ -382,106 +387,6 @@ impl Turn<'_> {
             response.protocol_type = group.protocol_type.clone();
             response.leader = rejoin.old_leader.as_deref().unwrap_or("").to_owned();
             self.reply(ticket, Response::Join(response));
-        }
-        self.maybe_complete_join(group);
-    }
-
-    // ---- the join phase ----
-
-    fn rebalance_or_complete(&mut self, group: &mut Group) {
-        if group.can_rebalance() {
-            self.prepare_rebalance(group);
-        } else {
-            self.maybe_complete_join(group);
-        }
-    }
-
-    /// Opens the join phase: parked syncs are told to rejoin, and everyone gets until the join timer to do so.
-    pub fn prepare_rebalance(&mut self, group: &mut Group) {
-        if group.state == GroupState::CompletingRebalance {
-            self.reset_assignments(group, codes::REBALANCE_IN_PROGRESS);
-        }
-        group.pending_sync.clear();
-        group.sync_timer.cancel();
-        let initial = group.state == GroupState::Empty;
-        group.transition(GroupState::PreparingRebalance, self.now_ms);
-        if initial {
-            let delay_ms = i64::from(self.config.initial_rebalance_delay_ms.max(0));
-            let remaining_ms = (group.rebalance_timeout_ms() - delay_ms).max(0);
-            group.new_member_added = false;
-            self.arm_join(
-                group,
-                JoinPhase::Initial {
-                    delay_ms,
-                    remaining_ms,
-                },
-                delay_ms,
-            );
-        } else if group.all_joined() {
-            self.complete_join(group);
-        } else {
-            self.arm_join(group, JoinPhase::Rejoin, group.rebalance_timeout_ms());
-        }
-    }
-
-    /// Closes the join phase early if everyone is there; the first rebalance of a group always waits its time.
-    pub fn maybe_complete_join(&mut self, group: &mut Group) {
-        if group.state == GroupState::PreparingRebalance
-            && group.previous != Some(GroupState::Empty)
-            && group.all_joined()
-        {
-            self.complete_join(group);
-        }
-    }
-
-    /// Closes the join phase: dynamic members who did not rejoin are out, the rest is the next generation.
-    fn complete_join(&mut self, group: &mut Group) {
-        group.join_timer.cancel();
-        let absent: Vec<u64> = group
-            .members
-            .iter()
-            .filter(|(_, m)| m.parked_join.is_none() && m.instance.is_none())
-            .map(|(uid, _)| *uid)
-            .collect();
-        for uid in absent {
-            self.expel(group, uid, codes::UNKNOWN_MEMBER_ID);
-        }
-        if !group.elect_joined_leader() && !group.members.is_empty() {
-            // Only static members are left and none came: wait on, until sessions remove them.
-            let wait_ms = group.rebalance_timeout_ms().max(IDLE_JOIN_PHASE_MS);
-            self.arm_join(group, JoinPhase::Rejoin, wait_ms);
-            return;
-        }
-        group.next_generation(self.now_ms);
-        if group.state == GroupState::Empty {
-            let value = group.to_record(|_, _| Bytes::new());
-            let record = Record::group(&group.id, &value);
-            self.append(Some(group), vec![record], Op::EmptyGeneration);
-            return;
-        }
-        for uid in group.members.keys().copied().collect::<Vec<_>>() {
-            if let Some(ticket) = group.unpark_join(uid) {
-                let response = join_answer(group, uid);
-                self.reply(ticket, Response::Join(response));
-            }
-            self.rearm_session(group, uid);
-            group.members.get_mut(&uid).expect("listed above").is_new = false;
-            group.pending_sync.insert(uid);
-        }
-        let at = self.now_ms + group.rebalance_timeout_ms();
-        self.timers
-            .arm(&mut group.sync_timer, TimerKey::Sync { group: group.uid }, at);
-    }
-
-    fn park_join(&mut self, group: &mut Group, uid: u64, ticket: Ticket) {
-        if let Some(before) = group.park_join(uid, ticket) {
-            // The member asked again, most likely over a new connection: the older question is void.
-            let id = group.members[&uid].id.clone();
-            let orphans = Orphans {
-                join: Some(before),
-                sync: None,
-            };
-            self.refuse_orphans(&id, orphans, codes::REBALANCE_IN_PROGRESS);
         }
     }
 
@@ -543,6 +448,9 @@ impl Turn<'_> {
         }
         let value = group.to_record(|uid, _| assignments.get(&uid).cloned().unwrap_or_default());
         let record = Record::group(&group.id, &value);
+        if planted(Bug::EarlyAssignment) {
+            self.assignment_stored(group, request.generation_id, assignments.clone());
+        }
         let op = Op::Assignment {
             generation: request.generation_id,
             assignments,
@@ -556,7 +464,9 @@ impl Turn<'_> {
         generation: i32,
         mut assignments: BTreeMap<u64, Bytes>,
     ) {
-        if group.state != GroupState::CompletingRebalance || group.generation != generation {
+        if group.state != GroupState::CompletingRebalance
+            || (group.generation != generation && !planted(Bug::StaleAssignment))
+        {
             return;
         }
         for (uid, member) in &mut group.members {
@@ -575,7 +485,7 @@ impl Turn<'_> {
         self.prepare_rebalance(group);
     }
 
-    fn reset_assignments(&mut self, group: &mut Group, code: i16) {
+    pub fn reset_assignments(&mut self, group: &mut Group, code: i16) {
         for member in group.members.values_mut() {
             member.assignment = Bytes::new();
         }
@@ -685,164 +595,6 @@ impl Turn<'_> {
             Err(code) => code,
         }
     }
-
-    // ---- deadlines ----
-
-    /// A deadline of a group surfaced.
-    pub fn surface(&mut self, group: &mut Group, at: i64, key: TimerKey) {
-        match key {
-            TimerKey::Join { .. } => {
-                if let Surfaced::Due = self.timers.surface(&mut group.join_timer, at, key, self.now_ms) {
-                    self.join_phase_over(group);
-                }
-            }
-            TimerKey::Sync { .. } => {
-                if let Surfaced::Due = self.timers.surface(&mut group.sync_timer, at, key, self.now_ms) {
-                    self.sync_wait_over(group);
-                }
-            }
-            TimerKey::Session { member: uid, .. } => {
-                if let Some(member) = group.members.get_mut(&uid) {
-                    if let Surfaced::Due = self.timers.surface(&mut member.session, at, key, self.now_ms) {
-                        self.session_over(group, uid);
-                    }
-                } else if let Some(id) = group.pending_ids.get(&uid).cloned() {
-                    let pending = group
-                        .pending_joins
-                        .get_mut(&id)
-                        .expect("the index names a pending member");
-                    if let Surfaced::Due = self.timers.surface(&mut pending.session, at, key, self.now_ms) {
-                        group.remove_pending(&id);
-                        self.someone_gone(group);
-                    }
-                }
-            }
-            TimerKey::Expiry => unreachable!("belongs to no group"),
-        }
-    }
-
-    fn join_phase_over(&mut self, group: &mut Group) {
-        match group.join_phase {
-            JoinPhase::Initial {
-                delay_ms,
-                remaining_ms,
-            } if group.new_member_added && remaining_ms > 0 => {
-                // Someone came during the last step: wait another one, within the rebalance timeout.
-                group.new_member_added = false;
-                let next_ms = i64::from(self.config.initial_rebalance_delay_ms.max(0)).min(remaining_ms);
-                let phase = JoinPhase::Initial {
-                    delay_ms: next_ms,
-                    remaining_ms: (remaining_ms - delay_ms).max(0),
-                };
-                self.arm_join(group, phase, next_ms);
-            }
-            _ => self.complete_join(group),
-        }
-    }
-
-    /// Members that never asked for their assignment are out, and the others start over.
-    fn sync_wait_over(&mut self, group: &mut Group) {
-        let absent: Vec<u64> = group.pending_sync.iter().copied().collect();
-        if absent.is_empty() {
-            return;
-        }
-        for uid in absent {
-            self.expel(group, uid, codes::UNKNOWN_MEMBER_ID);
-        }
-        self.prepare_rebalance(group);
-    }
-
-    fn session_over(&mut self, group: &mut Group, uid: u64) {
-        let member = &group.members[&uid];
-        let waits_for_us = member.parked_join.is_some() || member.parked_sync.is_some();
-        if waits_for_us && !member.is_new {
-            // It cannot heartbeat while we hold its answer; its session starts again with the answer.
-            return;
-        }
-        self.stats.expired_members += 1;
-        self.expel(group, uid, codes::UNKNOWN_MEMBER_ID);
-        match group.state {
-            GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(group),
-            _ => self.someone_gone(group),
-        }
-    }
-
-    fn someone_gone(&mut self, group: &mut Group) {
-        if group.state == GroupState::PreparingRebalance && group.all_joined() {
-            self.complete_join(group);
-        }
-    }
-
-    /// Removes a member; whatever it had parked is refused with `code`.
-    fn expel(&mut self, group: &mut Group, uid: u64, code: i16) {
-        let orphans = group.remove(uid);
-        self.refuse_orphans("", orphans, code);
-    }
-
-    fn refuse_orphans(&mut self, member_id: &str, orphans: Orphans, code: i16) {
-        if let Some(ticket) = orphans.join {
-            self.reply(ticket, Response::Join(JoinResponse::error(code, member_id)));
-        }
-        if let Some(ticket) = orphans.sync {
-            let response = SyncResponse {
-                error_code: code,
-                ..SyncResponse::default()
-            };
-            self.reply(ticket, Response::Sync(response));
-        }
-    }
-
-    /// Refuses everything members have parked, without removing them.
-    pub fn refuse_parked(&mut self, group: &mut Group, code: i16) {
-        for uid in group.members.keys().copied().collect::<Vec<_>>() {
-            let join = group.unpark_join(uid);
-            let member = group.members.get_mut(&uid).expect("listed above");
-            let orphans = Orphans {
-                join,
-                sync: member.parked_sync.take(),
-            };
-            let id = member.id.clone();
-            self.refuse_orphans(&id, orphans, code);
-        }
-    }
-
-    /// Empties a group whose existence could not be stored.
-    pub fn disband(&mut self, group: &mut Group, code: i16) {
-        for uid in group.members.keys().copied().collect::<Vec<_>>() {
-            self.expel(group, uid, code);
-        }
-        group.pending_joins.clear();
-        group.pending_ids.clear();
-        group.pending_sync.clear();
-        group.join_timer.cancel();
-        group.sync_timer.cancel();
-        group.protocol = None;
-        group.state = GroupState::Empty;
-        group.state_since_ms = Some(self.now_ms);
-    }
-
-    /// Starts a member's session anew.
-    pub fn rearm_session(&mut self, group: &mut Group, uid: u64) {
-        let timeout_ms = i64::from(group.members[&uid].session_timeout_ms);
-        self.arm_session(group, uid, timeout_ms);
-    }
-
-    fn arm_session(&mut self, group: &mut Group, uid: u64, timeout_ms: i64) {
-        let key = TimerKey::Session {
-            group: group.uid,
-            member: uid,
-        };
-        let member = group.members.get_mut(&uid).expect("the member is in the group");
-        self.timers
-            .arm(&mut member.session, key, self.now_ms.saturating_add(timeout_ms));
-    }
-
-    fn arm_join(&mut self, group: &mut Group, phase: JoinPhase, wait_ms: i64) {
-        group.join_phase = phase;
-        let at = self.now_ms.saturating_add(wait_ms);
-        self.timers
-            .arm(&mut group.join_timer, TimerKey::Join { group: group.uid }, at);
-    }
 }
 
 fn validate_sync(group: &Group, request: &SyncRequest) -> Result<u64, i16> {
@@ -860,7 +612,7 @@ fn validate_sync(group: &Group, request: &SyncRequest) -> Result<u64, i16> {
 }
 
 /// The present generation, as its member `uid` is told of it.
-fn join_answer(group: &Group, uid: u64) -> JoinResponse {
+pub(super) fn join_answer(group: &Group, uid: u64) -> JoinResponse {
     JoinResponse {
         error_code: codes::NONE,
         generation_id: group.generation,
@@ -878,6 +630,10 @@ fn join_answer(group: &Group, uid: u64) -> JoinResponse {
 }
 
 fn sync_answer(group: &Group, uid: u64) -> SyncResponse {
+    let uid = match group.leader {
+        Some(leader) if planted(Bug::WrongAssignment) && group.state == GroupState::Stable => leader,
+        _ => uid,
+    };
     SyncResponse {
         error_code: codes::NONE,
         protocol_type: group.protocol_type.clone(),

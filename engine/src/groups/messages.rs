@@ -266,7 +266,7 @@ pub enum Response {
     List(ListResponse),
     /// To [`Request::Describe`], in the order asked.
     Describe(Vec<DescribedGroup>),
-    /// To [`Request::Delete`], in the order asked: group id and error code.
+    /// To [`Request::Delete`], in the order asked, an id asked twice once: group id and error code.
     Delete(Vec<(String, i16)>),
 }
 

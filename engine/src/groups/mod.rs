@@ -22,6 +22,8 @@ mod group;
 mod membership;
 pub mod messages;
 mod offsets;
+mod planted;
+mod rebalance;
 pub mod records;
 mod requests;
 #[cfg(test)]

@@ -8,9 +8,13 @@
 //! Invariants (see [`OffsetStore::check`]): a partition without any value does not exist; the index of open
 //! transactions names exactly the partitions that hold a pending value.
 
+use super::planted::{Bug, planted};
 use super::records::OffsetValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+/// Group, topic and partition.
+pub(super) type OffsetId = (Rc<str>, Rc<str>, i32);
 
 /// Names a staged write.
 #[derive(Debug, Clone)]
@@ -89,7 +93,7 @@ pub(super) type Topics = BTreeMap<Rc<str>, Partitions>;
 #[derive(Debug, Default)]
 pub(super) struct OffsetStore {
     groups: BTreeMap<Rc<str>, Topics>,
-    open: BTreeMap<i64, BTreeSet<(Rc<str>, Rc<str>, i32)>>,
+    open: BTreeMap<i64, BTreeSet<OffsetId>>,
     len: usize,
 }
 
@@ -198,6 +202,9 @@ impl OffsetStore {
 
     /// Append `token` failed: the write it staged never was.
     pub fn abort(&mut self, token: u64, slot: &Slot) {
+        if planted(Bug::FailedOffsetStays) {
+            return self.commit(token, slot, -1);
+        }
         self.settle(&slot.group, &slot.topic, slot.partition, |entry| {
             entry.staged.retain(|staged| staged.token != token);
         });
@@ -242,7 +249,7 @@ impl OffsetStore {
         }
     }
 
-    fn close(&mut self, producer_id: i64, key: &(Rc<str>, Rc<str>, i32)) {
+    fn close(&mut self, producer_id: i64, key: &OffsetId) {
         if let Some(keys) = self.open.get_mut(&producer_id) {
             keys.remove(key);
             if keys.is_empty() {

@@ -10,7 +10,8 @@ use super::messages::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, Request, Response,
     TxnOffsetCommitRequest,
 };
-use super::offsets::{Entry, Slot};
+use super::offsets::{Entry, OffsetId, Slot};
+use super::planted::{Bug, planted};
 use super::records::{MAX_STRING, OffsetValue, Record};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ fn may_commit(group: &Group, by: &Committer<'_>) -> Result<Option<u64>, i16> {
     let mut member = None;
     if !anonymous {
         member = Some(validate_member(group, by.member_id, by.instance)?);
-        if by.generation != group.generation {
+        if by.generation != group.generation && !planted(Bug::StaleCommit) {
             return Err(codes::ILLEGAL_GENERATION);
         }
     } else if !by.transactional {
@@ -244,7 +245,7 @@ impl Turn<'_> {
                 return Some(FetchedPartition::none(partition, codes::UNSTABLE_OFFSET_COMMIT));
             }
             // Who must see a stable offset must also see every write that came before the question.
-            let value = if request.require_stable {
+            let value = if request.require_stable || planted(Bug::EarlyOffset) {
                 entry.and_then(Entry::latest)
             } else {
                 entry.and_then(Entry::committed)
@@ -354,11 +355,7 @@ impl Turn<'_> {
 
     /// Appends tombstones for offsets and then for groups, in as many appends as the ceiling asks for. The groups
     /// must be out of the map. Returns the last append, on which answers may wait.
-    fn remove_offsets(
-        &mut self,
-        doomed: Vec<(Rc<str>, Rc<str>, i32)>,
-        mut groups: Vec<Group>,
-    ) -> Option<u64> {
+    fn remove_offsets(&mut self, doomed: Vec<OffsetId>, mut groups: Vec<Group>) -> Option<u64> {
         let max = self.config.limits.records_per_append;
         let total = doomed.len() + groups.len();
         let appends = total.div_ceil(max) as u64;
@@ -393,7 +390,7 @@ impl Turn<'_> {
     }
 
     /// Every offset of a group that is there or on its way.
-    fn all_offsets(&self, group: &Rc<str>) -> Vec<(Rc<str>, Rc<str>, i32)> {
+    fn all_offsets(&self, group: &Rc<str>) -> Vec<OffsetId> {
         let mut all = Vec::new();
         for (topic, partitions) in self.offsets.group(group).into_iter().flatten() {
             for (partition, entry) in partitions {
@@ -427,7 +424,7 @@ impl Turn<'_> {
     }
 
     /// Adds the group's expired offsets to `doomed`; whether that leaves it without any.
-    fn expired_offsets(&self, group: &Group, doomed: &mut Vec<(Rc<str>, Rc<str>, i32)>) -> bool {
+    fn expired_offsets(&self, group: &Group, doomed: &mut Vec<OffsetId>) -> bool {
         let Some(topics) = self.offsets.group(&group.id) else {
             return true;
         };
@@ -542,7 +539,11 @@ impl Turn<'_> {
         let mut answer = Vec::with_capacity(ids.len());
         let mut doomed = Vec::new();
         let mut deleted = Vec::new();
+        let mut seen = BTreeSet::new();
         for id in ids {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
             let code = match groups.get(id.as_str()) {
                 None => codes::GROUP_ID_NOT_FOUND,
                 Some(group) if group.state != GroupState::Empty => codes::NON_EMPTY_GROUP,

@@ -1,7 +1,13 @@
 //! Tests of the group coordinator, one rule each; names say the condition and the outcome.
 
+mod expiry;
+mod fuzz;
 mod membership;
 mod offsets;
+mod records;
+mod sim;
+mod statics;
+mod whole;
 
 use super::messages::*;
 use super::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};
