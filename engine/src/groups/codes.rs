@@ -1,37 +1,43 @@
-//! Kafka error codes the group coordinator answers with, by their protocol names.
-//!
-//! The coordinator names no wire crate, so it carries the few numbers it needs.
+//! Kafka error codes the group coordinator answers with, as the plain numbers its answers carry.
 
-#![allow(missing_docs)] // The names are the protocol's own; the numbers are all there is to say.
+#![allow(missing_docs)] // The names are the protocol's own; `turgo_net::ErrorCode` tells what each means.
 
-pub const UNKNOWN_SERVER_ERROR: i16 = -1;
-pub const NONE: i16 = 0;
-pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
-pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
-pub const REQUEST_TIMED_OUT: i16 = 7;
-pub const MESSAGE_TOO_LARGE: i16 = 10;
-pub const OFFSET_METADATA_TOO_LARGE: i16 = 12;
-pub const NETWORK_EXCEPTION: i16 = 13;
-pub const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
-pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
-pub const NOT_COORDINATOR: i16 = 16;
-pub const RECORD_LIST_TOO_LARGE: i16 = 18;
-pub const NOT_ENOUGH_REPLICAS: i16 = 19;
-pub const ILLEGAL_GENERATION: i16 = 22;
-pub const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
-pub const INVALID_GROUP_ID: i16 = 24;
-pub const UNKNOWN_MEMBER_ID: i16 = 25;
-pub const INVALID_SESSION_TIMEOUT: i16 = 26;
-pub const REBALANCE_IN_PROGRESS: i16 = 27;
-pub const INVALID_REQUEST: i16 = 42;
-pub const KAFKA_STORAGE_ERROR: i16 = 56;
-pub const NON_EMPTY_GROUP: i16 = 68;
-pub const GROUP_ID_NOT_FOUND: i16 = 69;
-pub const MEMBER_ID_REQUIRED: i16 = 79;
-pub const GROUP_MAX_SIZE_REACHED: i16 = 81;
-pub const FENCED_INSTANCE_ID: i16 = 82;
-pub const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
-pub const UNSTABLE_OFFSET_COMMIT: i16 = 88;
+use turgo_net::ErrorCode;
+
+macro_rules! codes {
+    ($($name:ident)*) => { $(pub const $name: i16 = ErrorCode::$name.0;)* };
+}
+
+codes! {
+    UNKNOWN_SERVER_ERROR
+    NONE
+    UNKNOWN_TOPIC_OR_PARTITION
+    NOT_LEADER_OR_FOLLOWER
+    REQUEST_TIMED_OUT
+    MESSAGE_TOO_LARGE
+    OFFSET_METADATA_TOO_LARGE
+    NETWORK_EXCEPTION
+    COORDINATOR_LOAD_IN_PROGRESS
+    COORDINATOR_NOT_AVAILABLE
+    NOT_COORDINATOR
+    RECORD_LIST_TOO_LARGE
+    NOT_ENOUGH_REPLICAS
+    ILLEGAL_GENERATION
+    INCONSISTENT_GROUP_PROTOCOL
+    INVALID_GROUP_ID
+    UNKNOWN_MEMBER_ID
+    INVALID_SESSION_TIMEOUT
+    REBALANCE_IN_PROGRESS
+    INVALID_REQUEST
+    KAFKA_STORAGE_ERROR
+    NON_EMPTY_GROUP
+    GROUP_ID_NOT_FOUND
+    MEMBER_ID_REQUIRED
+    GROUP_MAX_SIZE_REACHED
+    FENCED_INSTANCE_ID
+    GROUP_SUBSCRIBED_TO_TOPIC
+    UNSTABLE_OFFSET_COMMIT
+}
 
 /// The code a group client is told when appending to the internal topic failed with `append_error`.
 ///

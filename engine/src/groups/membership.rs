@@ -30,7 +30,11 @@ pub(super) fn validate_member(group: &Group, member_id: &str, instance: Option<&
     if let Some(instance) = instance {
         let uid = *group.by_instance.get(instance).ok_or(codes::UNKNOWN_MEMBER_ID)?;
         if &*group.members[&uid].id != member_id {
-            return if planted(Bug::NoFence) { Ok(uid) } else { Err(codes::FENCED_INSTANCE_ID) };
+            return if planted(Bug::NoFence) {
+                Ok(uid)
+            } else {
+                Err(codes::FENCED_INSTANCE_ID)
+            };
         }
     }
     group
@@ -359,7 +363,10 @@ impl Turn<'_> {
 
     pub fn static_rejoin_lost(&mut self, group: &mut Group, rejoin: StaticRejoin, code: i16) {
         let uid = rejoin.member;
-        let current = group.members.get(&uid).is_some_and(|member| member.id == rejoin.new_id);
+        let current = group
+            .members
+            .get(&uid)
+            .is_some_and(|member| member.id == rejoin.new_id);
         // Once a rebalance has begun the client may have been told its new id, and the next generation stores it.
         if !current || group.state != GroupState::Stable || group.generation != rejoin.generation {
             return;
@@ -457,7 +464,7 @@ impl Turn<'_> {
         generation: i32,
         mut assignments: BTreeMap<u64, Bytes>,
     ) {
-        if group.state != GroupState::CompletingRebalance 
+        if group.state != GroupState::CompletingRebalance
             || (group.generation != generation && !planted(Bug::StaleAssignment))
         {
             return;

@@ -23,8 +23,8 @@ mod membership;
 pub mod messages;
 mod offsets;
 mod planted;
-pub mod records;
 mod rebalance;
+pub mod records;
 mod requests;
 #[cfg(test)]
 mod tests;

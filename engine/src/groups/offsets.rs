@@ -13,6 +13,9 @@ use super::records::OffsetValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+/// Group, topic and partition.
+pub(super) type OffsetId = (Rc<str>, Rc<str>, i32);
+
 /// Names a staged write.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
@@ -90,7 +93,7 @@ pub(super) type Topics = BTreeMap<Rc<str>, Partitions>;
 #[derive(Debug, Default)]
 pub(super) struct OffsetStore {
     groups: BTreeMap<Rc<str>, Topics>,
-    open: BTreeMap<i64, BTreeSet<(Rc<str>, Rc<str>, i32)>>,
+    open: BTreeMap<i64, BTreeSet<OffsetId>>,
     len: usize,
 }
 
@@ -246,7 +249,7 @@ impl OffsetStore {
         }
     }
 
-    fn close(&mut self, producer_id: i64, key: &(Rc<str>, Rc<str>, i32)) {
+    fn close(&mut self, producer_id: i64, key: &OffsetId) {
         if let Some(keys) = self.open.get_mut(&producer_id) {
             keys.remove(key);
             if keys.is_empty() {

@@ -277,4 +277,3 @@ impl Turn<'_> {
             .arm(&mut group.join_timer, TimerKey::Join { group: group.uid }, at);
     }
 }
-

@@ -10,7 +10,7 @@ use super::messages::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse, Request, Response,
     TxnOffsetCommitRequest,
 };
-use super::offsets::{Entry, Slot};
+use super::offsets::{Entry, OffsetId, Slot};
 use super::planted::{Bug, planted};
 use super::records::{MAX_STRING, OffsetValue, Record};
 use bytes::Bytes;
@@ -355,11 +355,7 @@ impl Turn<'_> {
 
     /// Appends tombstones for offsets and then for groups, in as many appends as the ceiling asks for. The groups
     /// must be out of the map. Returns the last append, on which answers may wait.
-    fn remove_offsets(
-        &mut self,
-        doomed: Vec<(Rc<str>, Rc<str>, i32)>,
-        mut groups: Vec<Group>,
-    ) -> Option<u64> {
+    fn remove_offsets(&mut self, doomed: Vec<OffsetId>, mut groups: Vec<Group>) -> Option<u64> {
         let max = self.config.limits.records_per_append;
         let total = doomed.len() + groups.len();
         let appends = total.div_ceil(max) as u64;
@@ -394,7 +390,7 @@ impl Turn<'_> {
     }
 
     /// Every offset of a group that is there or on its way.
-    fn all_offsets(&self, group: &Rc<str>) -> Vec<(Rc<str>, Rc<str>, i32)> {
+    fn all_offsets(&self, group: &Rc<str>) -> Vec<OffsetId> {
         let mut all = Vec::new();
         for (topic, partitions) in self.offsets.group(group).into_iter().flatten() {
             for (partition, entry) in partitions {
@@ -428,7 +424,7 @@ impl Turn<'_> {
     }
 
     /// Adds the group's expired offsets to `doomed`; whether that leaves it without any.
-    fn expired_offsets(&self, group: &Group, doomed: &mut Vec<(Rc<str>, Rc<str>, i32)>) -> bool {
+    fn expired_offsets(&self, group: &Group, doomed: &mut Vec<OffsetId>) -> bool {
         let Some(topics) = self.offsets.group(&group.id) else {
             return true;
         };

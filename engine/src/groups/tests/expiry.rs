@@ -36,7 +36,10 @@ fn group_with_members_keeps_subscribed_topics_and_loses_others() {
     let mut bench = bench();
     let (ids, generation) = bench.stable_group("g", 1);
     let mut request = commit_by("g", &ids[0], generation, 5);
-    request.topics.push(CommitTopic { name: "u".into(), ..request.topics[0].clone() });
+    request.topics.push(CommitTopic {
+        name: "u".into(),
+        ..request.topics[0].clone()
+    });
     bench.commit_as(request);
     for _ in 0..(RETENTION_MS + CHECK_MS) / 5_000 {
         bench.advance(5_000);
@@ -67,11 +70,17 @@ fn group_of_another_protocol_keeps_its_offsets_while_it_has_members() {
     let mut bench = bench();
     bench.commit_as(commit("g", 5));
     bench.caller.api_version = 3;
-    let request = JoinRequest { protocol_type: "connect".into(), ..join("g", "") };
+    let request = JoinRequest {
+        protocol_type: "connect".into(),
+        ..join("g", "")
+    };
     let ticket = bench.send(Request::Join(request));
     bench.advance(0);
     let member = bench.join_answer(ticket).member_id;
-    let request = SyncRequest { protocol_type: None, ..sync("g", &member, 1) };
+    let request = SyncRequest {
+        protocol_type: None,
+        ..sync("g", &member, 1)
+    };
     bench.send(Request::Sync(request));
     for _ in 0..(RETENTION_MS + CHECK_MS) / 5_000 {
         bench.advance(5_000);
@@ -83,11 +92,20 @@ fn group_of_another_protocol_keeps_its_offsets_while_it_has_members() {
 #[test]
 fn retention_of_the_request_wins_over_the_brokers_and_survives_replay() {
     let mut bench = bench();
-    bench.commit_as(OffsetCommitRequest { retention_time_ms: Some(2 * CHECK_MS), ..commit("short", 5) });
-    bench.commit_as(OffsetCommitRequest { retention_time_ms: Some(2 * RETENTION_MS), ..commit("long", 5) });
+    bench.commit_as(OffsetCommitRequest {
+        retention_time_ms: Some(2 * CHECK_MS),
+        ..commit("short", 5)
+    });
+    bench.commit_as(OffsetCommitRequest {
+        retention_time_ms: Some(2 * RETENTION_MS),
+        ..commit("long", 5)
+    });
     bench.advance(CHECK_MS);
     assert_eq!(bench.fetch("short"), Ok(5));
-    bench.coordinator = bench.reloaded(Config { retention_check_interval_ms: CHECK_MS, ..Config::default() });
+    bench.coordinator = bench.reloaded(Config {
+        retention_check_interval_ms: CHECK_MS,
+        ..Config::default()
+    });
     bench.advance(2 * CHECK_MS);
     assert_eq!((bench.fetch("short"), bench.fetch("long")), (Ok(-1), Ok(5)));
 }

@@ -6,7 +6,10 @@ use crate::groups::records::*;
 use std::time::{Duration, Instant};
 
 fn for_a_while(mut once: impl FnMut(u64)) {
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let seconds = std::env::var("FUZZ_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut seed = 0;
     while seed < 20_000 || Instant::now() < end {
@@ -40,10 +43,20 @@ fn seeds() -> Vec<Vec<u8>> {
         protocol: Some("range".into()),
         leader: Some("m".into()),
         state_timestamp_ms: Some(3),
-        members: vec![member.clone(), MemberValue { member_id: "n".into(), group_instance_id: None, ..member }],
+        members: vec![
+            member.clone(),
+            MemberValue {
+                member_id: "n".into(),
+                group_instance_id: None,
+                ..member
+            },
+        ],
     };
     let records = [Record::offset("g", "t", 0, &offset), Record::group("g", &group)];
-    records.into_iter().flat_map(|record| [record.key, record.value.expect("not a tombstone")]).collect()
+    records
+        .into_iter()
+        .flat_map(|record| [record.key, record.value.expect("not a tombstone")])
+        .collect()
 }
 
 #[test]
@@ -74,7 +87,12 @@ fn mutated_records_never_panic_and_leave_a_sound_coordinator() {
             let _ = decode_group(&key);
             let _ = subscribed_topics(&value);
             let key = if seed % 2 == 0 { &key } else { &pair[0] };
-            coordinator.replay(ReplayRecord { offset: 0, producer_id: None, key: Some(key), value: Some(&value) });
+            coordinator.replay(ReplayRecord {
+                offset: 0,
+                producer_id: None,
+                key: Some(key),
+                value: Some(&value),
+            });
         }
         let mut out = Vec::new();
         coordinator.loaded(0, &mut out);
@@ -112,17 +130,26 @@ fn extreme_numbers_in_requests_never_panic() {
             for version in [0, 3, 5] {
                 bench.caller.api_version = version;
                 let group = format!("g{index}");
-                let request =
-                    JoinRequest { session_timeout_ms, rebalance_timeout_ms, ..join(&group, "") };
+                let request = JoinRequest {
+                    session_timeout_ms,
+                    rebalance_timeout_ms,
+                    ..join(&group, "")
+                };
                 bench.send(Request::Join(request.clone()));
                 let instance = Some(format!("i{version}"));
-                bench.send(Request::Join(JoinRequest { group_instance_id: instance, ..request }));
+                bench.send(Request::Join(JoinRequest {
+                    group_instance_id: instance,
+                    ..request
+                }));
                 bench.advance(1);
             }
         }
     }
     for offset in [i64::MIN, -1, 0, i64::MAX] {
-        let request = OffsetCommitRequest { retention_time_ms: Some(offset), ..commit("o", offset) };
+        let request = OffsetCommitRequest {
+            retention_time_ms: Some(offset),
+            ..commit("o", offset)
+        };
         assert_eq!(bench.commit_as(request), codes::NONE);
         assert_eq!(bench.fetch("o"), Ok(offset));
     }

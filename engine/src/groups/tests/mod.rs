@@ -7,6 +7,7 @@ mod offsets;
 mod records;
 mod sim;
 mod statics;
+mod whole;
 
 use super::messages::*;
 use super::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};

@@ -4,7 +4,10 @@ use super::*;
 use crate::groups::records::*;
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex")).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex"))
+        .collect()
 }
 
 /// Read from `__consumer_offsets` of Apache Kafka 4.3.1: an offset commit.
@@ -29,13 +32,19 @@ fn offset_commit_is_byte_for_byte_as_kafka_writes_it() {
         metadata: "".into(),
         commit_timestamp_ms: 0x1a1fd87b709,
         expire_timestamp_ms: None,
-        topic_id: hex("81349b74478645c7a2749da938d8ce89").try_into().expect("16 bytes"),
+        topic_id: hex("81349b74478645c7a2749da938d8ce89")
+            .try_into()
+            .expect("16 bytes"),
     };
     let record = Record::offset("g1", "t", 0, &value);
     assert_eq!(record.key, hex(OFFSET_KEY));
     assert_eq!(record.value.as_deref(), Some(&hex(OFFSET)[..]));
     assert_eq!(decode_offset(&hex(OFFSET)), Ok(value));
-    let key = Key::Offset { group: "g1".into(), topic: "t".into(), partition: 0 };
+    let key = Key::Offset {
+        group: "g1".into(),
+        topic: "t".into(),
+        partition: 0,
+    };
     assert_eq!(decode_key(&hex(OFFSET_KEY)), Ok(key));
 }
 
@@ -69,8 +78,18 @@ fn group_metadata_is_byte_for_byte_as_kafka_writes_it() {
 fn new_and_emptied_groups_are_as_kafka_writes_them() {
     for (text, protocol_type, generation) in [(NEW_GROUP, "", 0), (EMPTY, "consumer", 3)] {
         let value = decode_group(&hex(text)).expect("as Kafka wrote it");
-        assert_eq!((value.protocol_type.as_str(), value.generation), (protocol_type, generation));
-        assert_eq!((value.protocol.as_deref(), value.leader.as_deref(), value.members.len()), (None, None, 0));
+        assert_eq!(
+            (value.protocol_type.as_str(), value.generation),
+            (protocol_type, generation)
+        );
+        assert_eq!(
+            (
+                value.protocol.as_deref(),
+                value.leader.as_deref(),
+                value.members.len()
+            ),
+            (None, None, 0)
+        );
         assert_eq!(Record::group("g", &value).value, Some(hex(text)));
     }
 }
@@ -87,7 +106,12 @@ fn a_group_made_and_emptied_here_leaves_the_same_records_but_for_times() {
         .map(|record| decode_group(record.value.as_deref().expect("not a tombstone")).expect("readable"))
         .collect();
     let shape = |value: &GroupValue| {
-        (value.protocol_type.clone(), value.generation, value.protocol.clone(), value.members.len())
+        (
+            value.protocol_type.clone(),
+            value.generation,
+            value.protocol.clone(),
+            value.members.len(),
+        )
     };
     assert_eq!(shape(&values[0]), (String::new(), 0, None, 0));
     assert_eq!(shape(&values[1]), ("consumer".into(), 1, Some("range".into()), 1));
@@ -114,15 +138,32 @@ fn offset_with_its_own_expiry_uses_the_layout_that_can_hold_it() {
 fn older_and_newer_layouts_of_both_values_are_read() {
     let offset = |text: &str| decode_offset(&hex(&text.replace(' ', ""))).expect("readable");
     let v0 = offset("0000 0000000000000007 00016d 0000000000000001");
-    assert_eq!((v0.offset, v0.leader_epoch, &*v0.metadata, v0.commit_timestamp_ms), (7, -1, "m", 1));
+    assert_eq!(
+        (v0.offset, v0.leader_epoch, &*v0.metadata, v0.commit_timestamp_ms),
+        (7, -1, "m", 1)
+    );
     assert_eq!(offset("0002 0000000000000007 00016d 0000000000000001"), v0);
-    assert_eq!(offset("0003 0000000000000007 00000009 00016d 0000000000000001").leader_epoch, 9);
+    assert_eq!(
+        offset("0003 0000000000000007 00000009 00016d 0000000000000001").leader_epoch,
+        9
+    );
     // Unknown tagged fields are skipped.
-    assert_eq!(offset("0004 0000000000000007 ffffffff 026d 0000000000000001 01 05 02 abcd"), v0);
+    assert_eq!(
+        offset("0004 0000000000000007 ffffffff 026d 0000000000000001 01 05 02 abcd"),
+        v0
+    );
     let group = |text: &str| decode_group(&hex(&text.replace(' ', ""))).expect("readable");
-    let v0 = group("0000 000163 00000001 000172 00016d 00000001 00016d 000163 000168 00002710 00000001aa 00000001bb");
-    assert_eq!(v0.members[0].rebalance_timeout_ms, 10_000, "the session timeout where there is no other");
-    assert_eq!((v0.state_timestamp_ms, v0.members[0].group_instance_id.as_deref()), (None, None));
+    let v0 = group(
+        "0000 000163 00000001 000172 00016d 00000001 00016d 000163 000168 00002710 00000001aa 00000001bb",
+    );
+    assert_eq!(
+        v0.members[0].rebalance_timeout_ms, 10_000,
+        "the session timeout where there is no other"
+    );
+    assert_eq!(
+        (v0.state_timestamp_ms, v0.members[0].group_instance_id.as_deref()),
+        (None, None)
+    );
     let v4 = "0004 0263 00000001 0272 026d ffffffffffffffff 02 026d 00 0263 0268 00002710 00002710 02aa 02bb 00 00";
     assert_eq!(group(v4), v0);
 }
@@ -139,7 +180,10 @@ fn unreadable_records_are_skipped_and_counted() {
             key: key.as_deref(),
             value: value.as_deref(),
         });
-        (coordinator.stats().bad_records, coordinator.stats().foreign_records)
+        (
+            coordinator.stats().bad_records,
+            coordinator.stats().foreign_records,
+        )
     };
     assert_eq!(replay(None, None), (1, 0));
     assert_eq!(replay(Some("00"), None), (2, 0));
