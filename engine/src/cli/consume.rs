@@ -7,7 +7,7 @@ mod fetch;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use turgo_net::records::Record;
@@ -190,7 +190,7 @@ impl Reader<'_> {
             let starts = self.resume(client, place, &assigned)?;
             self.fetcher.assign(starts);
             let mut stored = self.fetcher.positions();
-            let mut committed_at = Instant::now();
+            let mut committed_at = sys::now();
             loop {
                 let round = self.round(client, WAIT.min(place.beat_interval()), out);
                 let over = !matches!(round, Ok(Round::Go));
@@ -209,7 +209,7 @@ impl Reader<'_> {
                     }
                     out.writer.flush()?;
                     let standing = self.commit(client, place, &mut stored)?;
-                    committed_at = Instant::now();
+                    committed_at = sys::now();
                     if standing == Standing::Rejoin && !over {
                         break;
                     }

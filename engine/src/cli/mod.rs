@@ -12,6 +12,7 @@ mod consume;
 pub mod exit;
 mod groups;
 mod output;
+mod parse;
 mod produce;
 mod serve;
 mod sys;

@@ -9,7 +9,7 @@ mod input;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -23,6 +23,7 @@ use super::client::partitioner::partition_of;
 use super::client::{Backoff, Client, ClientError, Sent, api, refusal};
 use super::exit::CliError;
 use super::output::Out;
+use super::sys;
 use super::text::Item;
 
 /// Most bytes in one request to a broker.
@@ -182,7 +183,7 @@ impl Sender<'_> {
             let received = match self.waiting_since {
                 None => items.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(since) => {
-                    let left = (since + self.args.linger).saturating_duration_since(Instant::now());
+                    let left = (since + self.args.linger).saturating_duration_since(sys::now());
                     items.recv_timeout(left)
                 }
             };
@@ -216,16 +217,21 @@ impl Sender<'_> {
             (None, Some(key)) => partition_of(key, count),
             (None, None) => *self
                 .sticky
-                .get_or_insert_with(|| clock_ms().rem_euclid(i64::from(count)) as i32),
+                .get_or_insert_with(|| sys::clock_ms().rem_euclid(i64::from(count)) as i32),
         };
-        item.timestamp = Some(self.args.timestamp.or(item.timestamp).unwrap_or_else(clock_ms));
+        item.timestamp = Some(
+            self.args
+                .timestamp
+                .or(item.timestamp)
+                .unwrap_or_else(sys::clock_ms),
+        );
         let limit = usize::try_from(self.args.batch_bytes)
             .unwrap_or(usize::MAX)
             .max(1);
         let pending = self.pending.entry(index).or_default();
         pending.bytes += item.bytes();
         pending.items.push(item);
-        self.waiting_since.get_or_insert_with(Instant::now);
+        self.waiting_since.get_or_insert_with(sys::now);
         if pending.bytes >= limit {
             self.flush(false, out)?;
         }
@@ -523,12 +529,6 @@ impl Sender<'_> {
 /// Sequences wrap from the largest int32 to 0.
 fn advance(sequence: i32, count: usize) -> i32 {
     ((i64::from(sequence) + count as i64) % (i64::from(i32::MAX) + 1)) as i32
-}
-
-fn clock_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

@@ -32,3 +32,14 @@ pub fn interrupted() -> bool {
 pub fn clear_interrupt() {
     RAISED.store(false, Ordering::SeqCst);
 }
+
+/// The time, for deadlines.
+pub fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// Milliseconds since 1970, for the timestamps of records.
+pub fn clock_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

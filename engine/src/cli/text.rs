@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 use turgo_net::records::Record;
 
-use super::args::unescape;
+use super::parse::unescape;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

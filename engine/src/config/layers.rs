@@ -342,10 +342,43 @@ impl Layers {
             )),
             _ => {}
         }
+        for (name, setting) in &self.resolved.kafka {
+            if let Some(why) = kafka_refusal(name, &setting.value) {
+                found.push((setting.origin.clone(), why));
+            }
+        }
         for (origin, message) in found {
             self.errors.push(origin, message);
         }
     }
+}
+
+/// Kafka's names for what this file says in sections of its own.
+const TOLD_ELSEWHERE: &[(&str, &str)] = &[
+    ("advertised.listeners", "network.advertised"),
+    ("broker.id", "node.id"),
+    ("broker.rack", "node.rack"),
+    ("connections.max.idle.ms", "network.idle_timeout"),
+    ("listeners", "network.listen"),
+    ("log.dir", "node.data_dir"),
+    ("log.dirs", "node.data_dir"),
+    ("max.connections", "network.max_connections"),
+    ("node.id", "node.id"),
+    ("socket.request.max.bytes", "network.max_frame_bytes"),
+];
+
+/// Why a setting under `[kafka]` cannot stand; `None` when it can.
+fn kafka_refusal(name: &str, value: &str) -> Option<String> {
+    if let Some((_, own)) = TOLD_ELSEWHERE.iter().find(|(kafka, _)| *kafka == name) {
+        return Some(format!("`{name}` would have no effect here; set `{own}` instead"));
+    }
+    if crate::configs::broker_config(name).is_none() {
+        let hint = nearest(name, crate::configs::broker_configs().map(|def| def.name));
+        let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        return Some(format!("unknown broker setting `{name}`{hint}"));
+    }
+    let error = crate::configs::check_static(name, value).err()?;
+    Some(format!("\"{value}\" is no value of `{name}`: {}", error.reason))
 }
 
 /// Suggests the nearest name in this section, else the same or the nearest one in another.

@@ -3,7 +3,7 @@
 //! Layers, each over the one before: the defaults of the table in [`settings`], a TOML file, environment
 //! variables `TURGO_SECTION__KEY`, flags of `turgo serve`. All that is wrong in any of them is reported
 //! together, with its place and the likely intent, and nothing starts. Broker and topic settings carry
-//! Kafka's names; those under `[kafka]` are handed on as text to the registry that knows them.
+//! Kafka's names; those under `[kafka]` are judged by the registry in [`crate::configs`] and handed on as text.
 //!
 //! `cli` calls [`load`]; the engine reads [`NodeConfig`]. Nothing here looks at the machine: `auto` values
 //! stay `None` until the start-up code, which knows cores and memory, derives them.
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use error::{ConfigErrors, Origin, Problem};
 pub use layers::{Flag, KafkaSetting, Resolved, kafka_value, resolve};
-pub use print::{print_annotated, print_json};
+pub use print::{print_annotated, print_json, print_markdown};
 pub use suggest::nearest;
 pub use value::HostPort;
 
@@ -97,7 +97,7 @@ pub struct NodeConfig {
     pub log_format: LogFormat,
     /// Least important event written.
     pub log_level: LogLevel,
-    /// Start values of broker settings, by Kafka's names, not yet judged.
+    /// Start values of broker settings, by Kafka's names; known ones with valid values.
     pub kafka: BTreeMap<String, KafkaSetting>,
     /// Values and origins as resolved, for `config print` and the start-up report.
     pub resolved: Resolved,

@@ -90,6 +90,32 @@ pub fn print_json(resolved: &Resolved) -> serde_json::Value {
     node.chain(kafka).collect()
 }
 
+/// The table of node settings in the operator's manual, in Markdown.
+pub fn print_markdown() -> String {
+    let mut out = String::from("| setting | default | range | flag | what it does |\n|-|-|-|-|-|\n");
+    for setting in SETTINGS {
+        let default = if setting.default.is_empty() {
+            "none".to_string()
+        } else {
+            format!("`{}`", setting.default)
+        };
+        let range = setting.kind.range();
+        let range = if range.is_empty() {
+            setting.kind.unit().to_string()
+        } else {
+            range
+        };
+        let flag = setting.flag.map_or_else(String::new, |flag| format!("`{flag}`"));
+        let _ = writeln!(
+            out,
+            "| `{}` | {default} | {range} | {flag} | {} |",
+            setting.name(),
+            setting.doc
+        );
+    }
+    out
+}
+
 fn facts(setting: &Setting) -> String {
     let range = setting.kind.range();
     let range = if range.is_empty() {

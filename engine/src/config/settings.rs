@@ -221,7 +221,10 @@ pub static SETTINGS: &[Setting] = &[
     setting(
         "journal",
         "file_bytes",
-        Kind::Size { min: MIB, max: GIB },
+        Kind::Size {
+            min: 16 * MIB,
+            max: GIB,
+        },
         "64 MiB",
         None,
         "Size of each file of the journal. The ring holds at least four.",

@@ -95,7 +95,7 @@ turgo.toml:16:19: `max_connections` takes one value (count), not a list
 turgo.toml:17:19: \"2 GiB\" is out of range; 64 KiB to 1 GiB is allowed
 turgo.toml:20:9: \"wran\" is not one of error, warn, info, debug, trace; did you mean \"warn\"?
 turgo.toml:21:1: unknown key `log.retention`; settings under Kafka's names belong in section [kafka]
-turgo.toml:24:21: \"5\" is not a share; write a number and a percent sign, like \"5 %\"
+turgo.toml:24:21: \"5\" is not a share; write a whole number and a percent sign, like \"5 %\"
 13 errors; not started"
     );
 }
@@ -209,6 +209,20 @@ offsets.retention.minutes = \"7 days\"
     assert!(
         errors("[kafka]\n\"log retention\" = 1\n")
             .starts_with("turgo.toml:2:19: `log retention` is not the name")
+    );
+}
+
+#[test]
+fn settings_under_kafka_names_are_judged_like_the_others() {
+    assert_eq!(
+        errors(
+            "[kafka]\n\"num.partition\" = 3\nlog.retention.hours = \"long\"\nlisteners = 'PLAINTEXT://:9092'\n"
+        ),
+        "\
+turgo.toml:2:19: unknown broker setting `num.partition`; did you mean `num.partitions`?
+turgo.toml:3:23: \"long\" is no value of `log.retention.hours`: not a whole number of type INT
+turgo.toml:4:13: `listeners` would have no effect here; set `network.listen` instead
+3 errors; not started"
     );
 }
 
@@ -358,4 +372,34 @@ fn memory_budgets_follow_the_machine_unless_set() {
     assert_eq!(budget.network_bytes, (8 << 30) / 10);
     let set = config("[memory]\nstorage = \"512 MiB\"\n", &[], &[]);
     assert_eq!(set.memory_for(8 << 30).storage_bytes, 512 << 20);
+}
+
+/// The manual's table and the packaged file are written from the declarations; `UPDATE_DOCS=1` writes them anew.
+#[test]
+fn the_manual_and_the_packaged_file_tell_the_declared_settings() {
+    const BEGIN: &str = "<!-- node settings: written by the test of engine::config -->\n";
+    const END: &str = "<!-- end of node settings -->";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manual = root.join("docs/operating.md");
+    let text = std::fs::read_to_string(&manual).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the manual has the mark");
+    let (_, after) = rest.split_once(END).expect("the manual has the end mark");
+    let wanted = format!("{before}{BEGIN}\n{}\n{END}{after}", print_markdown());
+    let packaged = root.join("packaging/turgo.toml");
+    let sample = print_annotated(&NodeConfig::defaults().resolved);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&manual, &wanted).unwrap();
+        std::fs::create_dir_all(packaged.parent().unwrap()).unwrap();
+        std::fs::write(&packaged, &sample).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&manual).unwrap(),
+        wanted,
+        "run with UPDATE_DOCS=1"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&packaged).unwrap(),
+        sample,
+        "run with UPDATE_DOCS=1"
+    );
 }

@@ -294,9 +294,9 @@ impl Kind {
                 let share = text
                     .strip_suffix('%')
                     .and_then(|number| number.trim().parse::<f64>().ok())
-                    .filter(|share| share.is_finite())
+                    .filter(|share| share.is_finite() && share.fract() == 0.0)
                     .ok_or_else(|| {
-                        "is not a share; write a number and a percent sign, like \"5 %\"".to_string()
+                        "is not a share; write a whole number and a percent sign, like \"5 %\"".to_string()
                     })?;
                 if share < min || share > max {
                     return Err(format!("is out of range; {min} % to {max} % is allowed"));

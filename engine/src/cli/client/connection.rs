@@ -14,7 +14,7 @@ use turgo_net::{ApiKey, ErrorCode, Reader, encode_request};
 
 use super::api::{Api, ApiVersions};
 use super::error::ClientError;
-use crate::cli::sys::interrupted;
+use crate::cli::sys::{self, interrupted};
 
 /// Largest answer accepted; a broker's answer to our own bounded fetches stays far below.
 const MAX_ANSWER_BYTES: usize = 1 << 30;
@@ -91,7 +91,7 @@ impl Connection {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             let left = deadline
-                .saturating_duration_since(Instant::now())
+                .saturating_duration_since(sys::now())
                 .max(Duration::from_millis(1));
             match TcpStream::connect_timeout(&address, left) {
                 Ok(stream) => {
@@ -223,7 +223,7 @@ impl Connection {
         let frame = encode_request(A::KEY, version, correlation, Some(&self.client_id), request)
             .map_err(|error| ClientError::encode(A::KEY, error))?;
         let left = deadline
-            .saturating_duration_since(Instant::now())
+            .saturating_duration_since(sys::now())
             .max(Duration::from_millis(1));
         let written = self.stream.set_write_timeout(Some(left)).and_then(|()| {
             frame
@@ -292,7 +292,7 @@ impl Connection {
             if interrupted() {
                 return Err(ClientError::Interrupted);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(sys::now());
             if left.is_zero() {
                 return Err(ClientError::TimedOut {
                     broker: self.name.clone(),

@@ -25,7 +25,7 @@ use turgo_net::messages::{decode_versioned, encode_versioned};
 
 use super::{Backoff, Client, ClientError, Wanted, api, refusal};
 use crate::cli::exit::CliError;
-use crate::cli::sys::interrupted;
+use crate::cli::sys::{self, interrupted};
 
 /// Partitions by topic.
 pub type Partitions = BTreeMap<String, Vec<i32>>;
@@ -121,7 +121,7 @@ impl Membership {
             member_id: String::new(),
             generation: -1,
             coordinator: -1,
-            beaten: Instant::now(),
+            beaten: sys::now(),
         }
     }
 
@@ -153,14 +153,14 @@ impl Membership {
     /// Joins (again) and returns the partitions assigned to this member. Waits for the other members as long
     /// as the rebalance takes.
     pub fn join(&mut self, client: &mut Client) -> Result<Partitions, CliError> {
-        let mut backoff = Backoff::new(Instant::now() + self.rebalance_timeout + client.timeout());
+        let mut backoff = Backoff::new(sys::now() + self.rebalance_timeout + client.timeout());
         loop {
             if self.coordinator < 0 {
                 self.coordinator = client.coordinator(&self.group)?;
             }
             match self.join_once(client) {
                 Ok(Ok(assigned)) => {
-                    self.beaten = Instant::now();
+                    self.beaten = sys::now();
                     return Ok(assigned);
                 }
                 Ok(Err(code)) => {
@@ -208,7 +208,7 @@ impl Membership {
     }
 
     fn join_once(&mut self, client: &mut Client) -> Result<Result<Partitions, i16>, ClientError> {
-        let deadline = Instant::now() + self.rebalance_timeout + client.timeout();
+        let deadline = sys::now() + self.rebalance_timeout + client.timeout();
         let subscription = ConsumerProtocolSubscription {
             topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
             ..Default::default()
@@ -341,7 +341,7 @@ impl Membership {
         if self.coordinator < 0 {
             self.coordinator = client.coordinator(&self.group)?;
         }
-        let deadline = Instant::now() + self.session_timeout.min(client.timeout());
+        let deadline = sys::now() + self.session_timeout.min(client.timeout());
         let (generation, group) = (self.generation, self.group.clone());
         let (member_id, instance_id) = (self.member_id.clone(), self.instance_id.clone());
         let beat = client.call::<api::Heartbeat>(self.coordinator, deadline, |_| HeartbeatRequest {
@@ -358,7 +358,7 @@ impl Membership {
             }
             Err(error) => return Err(error.into()),
         };
-        self.beaten = Instant::now();
+        self.beaten = sys::now();
         self.standing(code)
     }
 
@@ -421,7 +421,7 @@ impl Membership {
         if self.member_id.is_empty() || self.instance_id.is_some() || self.coordinator < 0 {
             return;
         }
-        let deadline = Instant::now() + Duration::from_secs(2).min(client.timeout());
+        let deadline = sys::now() + Duration::from_secs(2).min(client.timeout());
         let (group, member_id) = (self.group.clone(), self.member_id.clone());
         let _ = client.call::<api::LeaveGroup>(self.coordinator, deadline, |version| {
             let mut request = LeaveGroupRequest {

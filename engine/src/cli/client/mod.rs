@@ -25,7 +25,7 @@ pub use offsets::{Spot, SpotError};
 
 use crate::cli::args;
 use crate::cli::exit::CliError;
-use crate::cli::sys::interrupted;
+use crate::cli::sys::{self, interrupted};
 use crate::config::HostPort;
 
 /// A partition.
@@ -100,7 +100,7 @@ impl Backoff {
 
     /// Waits; `false` when there is no time for another attempt or the user wants out.
     pub fn wait(&mut self) -> bool {
-        if interrupted() || Instant::now() + self.pause >= self.deadline {
+        if interrupted() || sys::now() + self.pause >= self.deadline {
             return false;
         }
         std::thread::sleep(self.pause);
@@ -160,7 +160,7 @@ impl Client {
 
     /// When an operation that starts now must be done.
     pub fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+        sys::now() + self.timeout
     }
 
     /// Time for one operation.
@@ -182,7 +182,7 @@ impl Client {
             let mut failures = Vec::new();
             let known = self.brokers.values().map(|broker| broker.address.clone());
             let candidates: Vec<HostPort> = self.bootstrap.iter().cloned().chain(known).collect();
-            let until = Instant::now() + self.timeout.min(Duration::from_secs(10));
+            let until = sys::now() + self.timeout.min(Duration::from_secs(10));
             for address in candidates {
                 match Connection::open(&address.host, address.port, &self.client_id, until.min(deadline)) {
                     Ok(connection) => {
@@ -378,7 +378,7 @@ impl Client {
     pub fn topics(&mut self, names: &[String], create: bool) -> Result<Vec<Topic>, CliError> {
         let mut backoff = Backoff::new(self.deadline());
         // A cluster that creates topics by itself has the new one within moments.
-        let mut creation = Backoff::new(Instant::now() + self.timeout.min(Duration::from_secs(5)));
+        let mut creation = Backoff::new(sys::now() + self.timeout.min(Duration::from_secs(5)));
         loop {
             let topics = self.metadata(Wanted::Names(names), create)?;
             let unknown = |topic: &&Topic| topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;

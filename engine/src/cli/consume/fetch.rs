@@ -12,7 +12,7 @@ use crate::cli::args::ConsumeArgs;
 use crate::cli::client::group::Stored;
 use crate::cli::client::{Backoff, Client, ClientError, Reply, Sent, Spot, Wanted, api, refusal};
 use crate::cli::exit::CliError;
-use crate::cli::sys::interrupted;
+use crate::cli::sys::{self, interrupted};
 
 /// Most bytes of one answer.
 const ANSWER_BYTES: i32 = 50 << 20;
@@ -114,7 +114,7 @@ impl Fetcher {
         if self.stale {
             self.find_leaders(client)?;
         }
-        let deadline = Instant::now() + wait + client.timeout();
+        let deadline = sys::now() + wait + client.timeout();
         let mut sent: Vec<(i32, Sent<api::Fetch>)> = Vec::new();
         let mut leaders: Vec<i32> = self.cursors.values().map(|cursor| cursor.leader).collect();
         leaders.sort_unstable();
@@ -153,7 +153,7 @@ impl Fetcher {
             None => self.failing_since = None,
             Some(error) => {
                 self.stale = true;
-                let since = *self.failing_since.get_or_insert_with(Instant::now);
+                let since = *self.failing_since.get_or_insert_with(sys::now);
                 if since.elapsed() >= client.timeout() {
                     return Err(error);
                 }
