@@ -204,6 +204,9 @@ impl<E: Env> Core<E> {
     /// Takes a checkpoint. `clean`: nothing will be written afterwards.
     pub async fn checkpoint(self: &Rc<Self>, clean: bool) -> Result<(), StoreError> {
         let _turn = self.checkpoint_lock.acquire(1).await;
+        if self.phase.get() == Phase::Closed {
+            return Err(StoreError::Closed);
+        }
         let drained_before = self.drained_since_checkpoint.get();
         let limit = self.journal.borrow().next_lsn;
         let mut tail_lsn = limit;

@@ -228,12 +228,15 @@ pub(crate) struct Budgets {
     pub hard_dirty: usize,
     pub clean: usize,
     pub catch_up: usize,
+    /// Largest slab that grows by itself.
+    pub slab: usize,
 }
 
 impl Budgets {
     fn of(config: &StoreConfig) -> Self {
         let share = |percent: u64| (config.memory_bytes / 100 * percent) as usize;
         Self {
+            slab: crate::tail::largest_class(share(35)),
             soft_dirty: share(25),
             hard_dirty: share(35),
             clean: share(30),
@@ -405,7 +408,8 @@ impl<E: Env> Core<E> {
             Room::Enough => {}
         }
         let dirty = self.dirty_bytes.get();
-        if dirty >= self.budgets.hard_dirty || self.ring_wanted.get() {
+        // Somewhat below the limit: what was read from sockets before they were stopped still comes in.
+        if dirty >= self.budgets.hard_dirty / 10 * 9 || self.ring_wanted.get() {
             Pressure::HardDirty
         } else if dirty >= self.budgets.soft_dirty {
             Pressure::SoftDirty

@@ -198,6 +198,7 @@ impl<E: Env> Core<E> {
         let dir = segment::partition_dir(&partition.id);
         self.env.create_dir_all(&dir).await?;
         let mut dirs = self.unsynced_dirs.borrow_mut();
+        dirs.insert(String::new());
         dirs.insert(segment::TOPICS.to_owned());
         dirs.insert(segment::topic_dir(&partition.id.topic));
         dirs.insert(dir);

@@ -115,7 +115,7 @@ impl<E: Env> Core<E> {
         new_run: bool,
     ) -> crate::tail::sys::Lease {
         let before = state.tail.first_dirty_lsn();
-        let placed = state.tail.push(batch, header, lsn, new_run);
+        let placed = state.tail.push(batch, header, lsn, new_run, self.budgets.slab);
         let after = state.tail.first_dirty_lsn();
         state.end = header.last_offset() + 1;
         state.last_lsn = lsn;
@@ -168,6 +168,7 @@ impl<E: Env> Core<E> {
             }
             last.total.end_offset = end;
         }
+        self.journal.borrow_mut().truncated(partition, end);
         state.end = end;
         state.durable_end = state.durable_end.min(end);
         state.truncations += 1;
@@ -300,13 +301,13 @@ impl<E: Env> Log<E> {
         if !state.settings.system && core.space.borrow().room() != Room::Enough {
             return Err(AppendError::NoSpace);
         }
-        // What was read from sockets before they were stopped may still come in; beyond that, memory is bounded here.
-        let slack = if state.settings.system {
-            core.budgets.hard_dirty
-        } else {
+        // The broker's own logs may go beyond the limit: what frees memory may depend on them.
+        let over = if state.settings.system {
             core.budgets.hard_dirty / 4
+        } else {
+            0
         };
-        if core.dirty_bytes.get() + batch.len() > core.budgets.hard_dirty + slack {
+        if core.dirty_bytes.get() >= core.budgets.hard_dirty + over {
             core.work_wake.notify();
             return Err(AppendError::Busy);
         }
@@ -340,12 +341,11 @@ impl<E: Env> Log<E> {
             payload_len: batch.len() as u32,
             body: Body::Batch(lease),
         };
-        let (end, truncations) = (state.end, state.truncations);
+        let end = state.end;
         let end = EndOf {
             partition: &self.partition,
             mark: &mut state.group_mark,
             end,
-            truncations,
         };
         let given = core
             .journal

@@ -475,7 +475,10 @@ impl<E: Env> Core<E> {
                 continue;
             }
             left = left.saturating_sub(range.len());
-            let complete = range.end == data.len() || header.last_offset >= segment.cut;
+            // What the cut hides does not count as left over.
+            let complete = walk(&data, range.end)
+                .next()
+                .is_none_or(|s| s.last_offset >= segment.cut);
             parts.push(data.slice(range));
             if !complete || left == 0 {
                 return Ok(parts);

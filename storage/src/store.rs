@@ -221,7 +221,11 @@ impl<E: Env> Store<E> {
         let newest = core.journal.borrow().last_lsn();
         core.durable(newest).await;
         let settled = core.settle().await;
-        core.set_phase(Phase::Closed);
+        {
+            // A checkpoint that another handle asked for ends first; later ones find the store closed.
+            let _turn = core.checkpoint_lock.acquire(1).await;
+            core.set_phase(Phase::Closed);
+        }
         core.tasks.idle().await;
         recovery::close_files(&core).await;
         settled

@@ -58,7 +58,6 @@ pub(crate) struct Pending {
 pub(crate) struct GroupEnd {
     pub partition: Rc<Partition>,
     pub end: i64,
-    pub truncations: u32,
 }
 
 /// What a frame makes of its log once durable, for [`Journal::push`].
@@ -68,7 +67,6 @@ pub(crate) struct EndOf<'a> {
     pub mark: &'a mut (u64, usize),
     /// Log end after the frame.
     pub end: i64,
-    pub truncations: u32,
 }
 
 /// Frames that will be one write.
@@ -175,28 +173,31 @@ impl Journal {
         group.frames.push(frame);
         let lsn = self.next_lsn;
         self.next_lsn += 1;
-        if let Some(EndOf {
-            partition,
-            mark,
-            end,
-            truncations,
-        }) = end
-        {
+        if let Some(EndOf { partition, mark, end }) = end {
             // The list has one entry per partition and group; the mark says which.
             if mark.0 == group.serial {
-                let entry = &mut group.ends[mark.1];
-                entry.end = end;
-                entry.truncations = truncations;
+                group.ends[mark.1].end = end;
             } else {
                 *mark = (group.serial, group.ends.len());
                 group.ends.push(GroupEnd {
                     partition: partition.clone(),
                     end,
-                    truncations,
                 });
             }
         }
         lsn
+    }
+
+    /// A log was truncated to `end`: groups on their way make no more than that durable.
+    pub fn truncated(&mut self, partition: &Rc<Partition>, end: i64) {
+        let queued = self.queue.iter_mut().flat_map(|g| &mut g.ends);
+        let flying = self.in_flight.iter_mut().flat_map(|g| &mut g.ends);
+        for entry in queued
+            .chain(flying)
+            .filter(|e| Rc::ptr_eq(&e.partition, partition))
+        {
+            entry.end = entry.end.min(end);
+        }
     }
 
     /// Adds a group of one NOOP frame with these flags. Returns its LSN.

@@ -152,12 +152,7 @@ impl<E: Env> Core<E> {
                 if state.dropped {
                     continue;
                 }
-                // A truncation since the group was filled may have taken part of it back; what it kept is durable.
-                let to = if end.truncations == state.truncations {
-                    end.end
-                } else {
-                    end.end.min(state.durable_end)
-                };
+                let to = end.end;
                 if to > state.durable_end {
                     state.durable_end = to;
                     advances.push(Advance {

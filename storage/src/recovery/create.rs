@@ -172,10 +172,18 @@ pub(crate) async fn create_shard<E: Env>(
     for copy in 0..COPIES {
         image.extend_from_slice(&superblock.page(copy));
     }
+    // Under another name until it is whole: a shard with a superblock is a shard.
     let path = superblock_path(dir);
-    write_whole(env, &path, &image, true)
+    let tmp = format!("{path}.tmp");
+    write_whole(env, &tmp, &image, true)
         .await
-        .map_err(io_error(format!("writing {path}")))?;
+        .map_err(io_error(format!("writing {tmp}")))?;
+    env.sync_dir(dir)
+        .await
+        .map_err(io_error(format!("syncing {dir}")))?;
+    env.rename(&tmp, &path)
+        .await
+        .map_err(io_error(format!("renaming {tmp}")))?;
     sync_up(env, dir).await
 }
 

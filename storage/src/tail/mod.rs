@@ -202,10 +202,27 @@ pub struct Tail {
     clean: usize,
 }
 
+/// The largest class of slab that `budget` bytes of dirty memory allow: many logs must find room side by side.
+pub fn largest_class(budget: usize) -> usize {
+    CLASSES
+        .iter()
+        .copied()
+        .rev()
+        .find(|&c| c <= budget / 32)
+        .unwrap_or(CLASSES[0])
+}
+
 impl Tail {
     /// Appends a batch whose `header` carries the offset and epoch to write. `new_run` starts a new slab (a segment or
-    /// an offset gap begins).
-    pub fn push(&mut self, batch: &[u8], header: &BatchHeader, lsn: u64, new_run: bool) -> Placed {
+    /// an offset gap begins); slabs grow up to `largest`, batches permitting.
+    pub fn push(
+        &mut self,
+        batch: &[u8],
+        header: &BatchHeader,
+        lsn: u64,
+        new_run: bool,
+        largest: usize,
+    ) -> Placed {
         let mut grown = 0;
         let fits = match self.slabs.back() {
             Some(last) => {
@@ -230,8 +247,7 @@ impl Tail {
                 }
                 None => 0,
             };
-            let wanted =
-                (previous * 4).clamp(batch.len(), (*CLASSES.last().expect("classes")).max(batch.len()));
+            let wanted = (previous * 4).clamp(batch.len(), largest.max(batch.len()));
             let capacity = CLASSES.iter().copied().find(|&c| c >= wanted).unwrap_or(wanted);
             grown = capacity;
             self.slabs.push_back(Slab {

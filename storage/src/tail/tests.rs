@@ -6,7 +6,7 @@ fn push(tail: &mut Tail, base: i64, records: i32, bytes: usize, ts: i64, epoch: 
     let mut header = BatchHeader::parse(&raw).expect("made here");
     header.base_offset = base;
     header.leader_epoch = epoch;
-    tail.push(&raw, &header, lsn, false);
+    tail.push(&raw, &header, lsn, false, 1 << 20);
     tail.check();
 }
 
