@@ -1,14 +1,22 @@
 //! librdkafka through the crate `rdkafka`, as this project's own tests drive it.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::flights::{COUNT, Digests, Flights, PARTITIONS};
 
 pub const LIMIT: Duration = Duration::from_secs(60);
 
@@ -50,6 +58,10 @@ pub fn create_flights_topic(endpoint: &str, name: &str) {
 }
 
 pub fn consumer(endpoint: &str, group: &str, more: &[(&str, &str)]) -> BaseConsumer {
+    consumer_config(endpoint, group, more).create().expect("consumer")
+}
+
+fn consumer_config(endpoint: &str, group: &str, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = config(
         endpoint,
         &[
@@ -65,7 +77,7 @@ pub fn consumer(endpoint: &str, group: &str, more: &[(&str, &str)]) -> BaseConsu
     for (key, value) in more {
         config.set(*key, *value);
     }
-    config.create().expect("consumer")
+    config
 }
 
 /// The next message, or the judge fails.
@@ -105,5 +117,224 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < deadline, "no {what} within {LIMIT:?}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+// ---- groups --------------------------------------------------------------------------------------------------------
+
+/// What a group has delivered: every record once, in order, whoever holds the partition.
+#[derive(Default)]
+pub struct Ledger {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    next: HashMap<i32, i64>,
+    delivered: usize,
+    digests: Digests,
+}
+
+impl Ledger {
+    fn deliver(&self, member: &str, message: &BorrowedMessage<'_>) {
+        let mut state = self.state.lock().expect("no member failed");
+        let next = state.next.entry(message.partition()).or_default();
+        assert_eq!(message.offset(), *next, "{member}: next offset of partition {}", message.partition());
+        *next += 1;
+        state.delivered += 1;
+        let at = message.timestamp().to_millis().expect("a timestamp");
+        state.digests.add(message.key().unwrap_or_default(), message.payload().unwrap_or_default(), at);
+    }
+
+    pub fn delivered(&self) -> usize {
+        self.state.lock().expect("no member failed").delivered
+    }
+
+    pub fn digests(&self) -> String {
+        self.state.lock().expect("no member failed").digests.lines()
+    }
+
+    fn positions(&self, topic: &str, partitions: &TopicPartitionList) -> TopicPartitionList {
+        let state = self.state.lock().expect("no member failed");
+        let mut at = TopicPartitionList::new();
+        for part in partitions.elements() {
+            if let Some(&next) = state.next.get(&part.partition()) {
+                at.add_partition_offset(topic, part.partition(), Offset::Offset(next)).expect("an offset");
+            }
+        }
+        at
+    }
+}
+
+/// A member of a group on a thread of its own. It commits what it delivered before it gives partitions up, so that
+/// nothing is missed and nothing comes twice.
+pub struct Member {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    name: String,
+    topic: String,
+    ledger: Arc<Ledger>,
+    /// Members pause what they are assigned until this is set.
+    go: Arc<AtomicBool>,
+    leave: AtomicBool,
+    assigned: AtomicUsize,
+    delivered: AtomicUsize,
+}
+
+struct Context(Arc<Shared>);
+
+impl ClientContext for Context {}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(partitions) = rebalance {
+            self.0.commit(consumer, partitions);
+            self.0.assigned.fetch_sub(partitions.count(), Ordering::SeqCst);
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) = rebalance {
+            if !self.0.go.load(Ordering::SeqCst) {
+                consumer.pause(partitions).expect("pause");
+            }
+            self.0.assigned.fetch_add(partitions.count(), Ordering::SeqCst);
+        }
+    }
+}
+
+impl Shared {
+    fn commit(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
+        let at = self.ledger.positions(&self.topic, partitions);
+        if at.count() > 0 {
+            consumer.commit(&at, CommitMode::Sync).unwrap_or_else(|error| panic!("{}: commit: {error}", self.name));
+        }
+    }
+}
+
+impl Member {
+    pub fn join(
+        endpoint: &str,
+        name: &str,
+        topic: &str,
+        group: &str,
+        more: &[(&str, &str)],
+        ledger: &Arc<Ledger>,
+        go: &Arc<AtomicBool>,
+    ) -> Member {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            ledger: ledger.clone(),
+            go: go.clone(),
+            leave: AtomicBool::new(false),
+            assigned: AtomicUsize::new(0),
+            delivered: AtomicUsize::new(0),
+        });
+        let consumer: BaseConsumer<Context> =
+            consumer_config(endpoint, group, more).create_with_context(Context(shared.clone())).expect("consumer");
+        consumer.subscribe(&[topic]).expect("subscribe");
+        let mine = shared.clone();
+        let thread = std::thread::spawn(move || {
+            let mut going = false;
+            while !mine.leave.load(Ordering::SeqCst) {
+                if !going && mine.go.load(Ordering::SeqCst) {
+                    going = true;
+                    consumer.resume(&consumer.assignment().expect("assignment")).expect("resume");
+                }
+                match consumer.poll(Duration::from_millis(50)) {
+                    Some(Ok(message)) => {
+                        mine.ledger.deliver(&mine.name, &message);
+                        mine.delivered.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Some(Err(error)) => assert!(transient(&error), "{}: {error}", mine.name),
+                    None => {}
+                }
+            }
+            mine.commit(&consumer, &consumer.assignment().expect("assignment"));
+        });
+        Member { shared, thread: Some(thread) }
+    }
+
+    pub fn assigned(&self) -> usize {
+        self.shared.assigned.load(Ordering::SeqCst)
+    }
+
+    pub fn delivered(&self) -> usize {
+        self.shared.delivered.load(Ordering::SeqCst)
+    }
+
+    /// Commits, leaves the group and ends; fails if the member failed.
+    pub fn leave(mut self) {
+        self.shared.leave.store(true, Ordering::SeqCst);
+        self.thread.take().expect("joined once").join().expect("the member ended well");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.shared.leave.store(true, Ordering::SeqCst);
+    }
+}
+
+/// All flights of a topic, read by a group of three that share the partitions, as digests.
+pub fn read_flights(endpoint: &str, topic: &str) -> String {
+    let ledger = Arc::new(Ledger::default());
+    let go = Arc::new(AtomicBool::new(false));
+    let group = super::unique("flights");
+    let members: Vec<Member> =
+        ["A", "B", "C"].map(|name| Member::join(endpoint, name, topic, &group, &[], &ledger, &go)).into();
+    until("assignment for all three", || members.iter().all(|m| m.assigned() == 2));
+    go.store(true, Ordering::SeqCst);
+    until("end of the flights", || ledger.delivered() >= COUNT);
+    for member in members {
+        assert!(member.delivered() > 0, "every member reads");
+        member.leave();
+    }
+    assert_eq!(ledger.delivered(), COUNT, "flights delivered");
+    let lookup = consumer(endpoint, &group, &[]);
+    let end: i64 = (0..PARTITIONS).map(|p| watermarks(&lookup, topic, p).1).sum();
+    assert_eq!(end, COUNT as i64, "records in the topic");
+    ledger.digests()
+}
+
+/// Writes all flights with one codec and waits until each is acknowledged.
+pub fn write_flights(endpoint: &str, topic: &str, codec: &str, flights: &Flights) {
+    let more = [
+        ("compression.type", codec),
+        ("enable.idempotence", "true"),
+        ("linger.ms", "20"),
+        ("partitioner", "murmur2_random"),
+        ("queue.buffering.max.messages", "500000"),
+    ];
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let producer: BaseProducer<CountAcks> =
+        config(endpoint, &more).create_with_context(CountAcks(acknowledged.clone())).expect("producer");
+    for (i, flight) in flights.iter().enumerate() {
+        let record = BaseRecord::to(topic).key(flight.carrier).payload(flight.line).timestamp(flight.timestamp);
+        producer.send(record).map_err(|(error, _)| error).expect("room for every flight");
+        if i % 1000 == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    producer.flush(2 * LIMIT).expect("flush");
+    assert_eq!(acknowledged.load(Ordering::SeqCst), COUNT, "flights acknowledged");
+}
+
+struct CountAcks(Arc<AtomicUsize>);
+
+impl ClientContext for CountAcks {}
+
+impl ProducerContext for CountAcks {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        if let Err((error, _)) = result {
+            panic!("a flight was refused: {error}");
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }

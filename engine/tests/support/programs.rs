@@ -77,3 +77,18 @@ fn collect(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Stri
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
+
+/// Asks a program to end in its own way.
+pub fn terminate(child: &std::process::Child) {
+    sys::terminate(child.id());
+}
+
+/// A child that does not outlive its owner.
+pub struct Killed(pub std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
