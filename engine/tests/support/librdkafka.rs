@@ -191,7 +191,10 @@ impl ClientContext for Context {}
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
-            self.0.commit(consumer, partitions);
+            // A member that ends has committed already; librdkafka calls this after it has left.
+            if !self.0.leave.load(Ordering::SeqCst) {
+                self.0.commit(consumer, partitions);
+            }
             self.0.assigned.fetch_sub(partitions.count(), Ordering::SeqCst);
         }
     }
