@@ -320,8 +320,6 @@ def read_flights(c, topic, group, expect):
     # Nobody reads before all three hold partitions.
     go = lambda: len(members) == 3 and all(m.assigned for m in members)
     for name in "ABC":
-        # One after the other: of three that join at once, one kafka-python 3.0 now and then never joins at all
-        # (seen with Apache Kafka).
         members.append(Member(c, name, topic, group, ledger, go, digest=True))
         until(f"assignment for {name}", lambda: members[-1].assigned)
     state = lambda: f"all records (got {ledger.delivered} of {expect}; {[(m.name, m.assigned, m.delivered) for m in members]})"
