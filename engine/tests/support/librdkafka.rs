@@ -108,7 +108,32 @@ pub fn transient(error: &KafkaError) -> bool {
 }
 
 pub fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
-    consumer.fetch_watermarks(topic, partition, LIMIT).expect("watermarks")
+    retried("watermarks", || consumer.fetch_watermarks(topic, partition, LIMIT))
+}
+
+/// Asks again while the broker says that it will soon know; any other error fails the judge.
+pub fn retried<T>(what: &str, mut ask: impl FnMut() -> Result<T, KafkaError>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => {
+                let soon = transient(&error)
+                    || matches!(
+                        error.rdkafka_error_code(),
+                        Some(
+                            RDKafkaErrorCode::NotLeaderForPartition
+                                | RDKafkaErrorCode::LeaderNotAvailable
+                                | RDKafkaErrorCode::NotCoordinator
+                                | RDKafkaErrorCode::CoordinatorNotAvailable
+                                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                        )
+                    );
+                assert!(soon && Instant::now() < deadline, "{what}: {error}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
 }
 
 /// Waits for a condition; a judge never waits for a time.
@@ -191,7 +216,10 @@ impl ClientContext for Context {}
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
-            self.0.commit(consumer, partitions);
+            // A member that ends has committed already; librdkafka calls this after it has left.
+            if !self.0.leave.load(Ordering::SeqCst) {
+                self.0.commit(consumer, partitions);
+            }
             self.0.assigned.fetch_sub(partitions.count(), Ordering::SeqCst);
         }
     }

@@ -156,12 +156,15 @@ class Adapter:
 
         consumer.subscribe([member.topic], listener=Listener())
         while not member.leave:
+            # Long enough to join within one call: kafka-python 3.0 now and then never joins when its calls end while
+            # JoinGroup is under way (seen with Apache Kafka).
+            wait = 500 if member.assigned else 5000
             if not member.go():
                 # Looks without moving on. A pause, as with the other clients, will not do: now and then kafka-python
                 # 3.0 never fetches again after it (seen with Apache Kafka).
-                consumer.poll(50, 1, update_offsets=False)
+                consumer.poll(wait, 1, update_offsets=False)
                 continue
-            for part in consumer.poll(50, 5000).values():
+            for part in consumer.poll(wait, 5000).values():
                 member.deliver([record(r) for r in part])
         consumer.commit(positions())
         consumer.close(autocommit=False)

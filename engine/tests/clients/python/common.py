@@ -321,6 +321,7 @@ def read_flights(c, topic, group, expect):
     go = lambda: len(members) == 3 and all(m.assigned for m in members)
     for name in "ABC":
         members.append(Member(c, name, topic, group, ledger, go, digest=True))
+        until(f"assignment for {name}", lambda: members[-1].assigned)
     state = lambda: f"all records (got {ledger.delivered} of {expect}; {[(m.name, m.assigned, m.delivered) for m in members]})"
     until(state, lambda: ledger.delivered >= expect, 120)
     for m in members:
