@@ -1,7 +1,8 @@
-//! engine of Turgo.
+//! The broker: shards, partitions, metadata, coordinators, and the process around them.
 
 pub mod cli;
 pub mod config;
 pub mod configs;
 pub mod groups;
 pub mod metadata;
+pub mod validate;

@@ -93,6 +93,7 @@ fn read(module: &Module, of: &Resolved, field: &Field, flex: &str) -> String {
     }
     match &field.ty {
         Type::Struct(name) => match nullable {
+            Some(n) if field.tag.is_some() => format!("r.opt_tagged_struct({n}, v)?"),
             Some(n) => format!("r.opt_struct({n}, v)?"),
             None => format!("{name}::decode(r, v)?"),
         },
@@ -139,7 +140,10 @@ fn write(of: &Resolved, field: &Field, flex: &str) -> String {
     }
     match (&field.ty, nullable) {
         (Type::Struct(_), None) => format!("{me}.encode(w, v)?;"),
-        (Type::Struct(_), Some(n)) => format!("w.opt_struct({me}.as_ref(), {n}, v, {name:?})?;"),
+        (Type::Struct(_), Some(n)) => {
+            let tagged = if field.tag.is_some() { "tagged_" } else { "" };
+            format!("w.opt_{tagged}struct({me}.as_ref(), {n}, v, {name:?})?;")
+        }
         (Type::String, None) => format!("w.str(&{me}, {flex})?;"),
         (Type::String, Some(n)) if field.blank => {
             format!(
@@ -158,13 +162,12 @@ fn write(of: &Resolved, field: &Field, flex: &str) -> String {
 }
 
 /// One line about a field: its place in the protocol.
-fn describe(module: &Module, field: &Field) -> String {
+fn describe(field: &Field) -> String {
     let array = if field.array { "[]" } else { "" };
     let ty = match &field.ty {
         Type::Struct(name) => name.clone(),
         other => format!("{other:?}").to_lowercase(),
     };
-    let _ = module;
     let mut text = format!("`{array}{ty}`, versions {}", field.versions);
     if let Some(null) = field.null {
         let _ = write!(text, ", null at {null}");
@@ -242,7 +245,7 @@ fn structure(out: &mut String, module: &Module, s: &Resolved) {
     );
     for f in &s.fields {
         let ty = rust_type(module, f, "'a");
-        let _ = writeln!(out, "/// {}\npub {}: {ty},", describe(module, f), snake(&f.name));
+        let _ = writeln!(out, "/// {}\npub {}: {ty},", describe(f), snake(&f.name));
     }
     out.push_str("}\n");
     if !s.derives_default {

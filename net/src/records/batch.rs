@@ -416,6 +416,13 @@ pub fn patch_log_append_time(batch: &mut [u8], now_ms: i64) {
     patch_stamp(batch, attributes, now_ms);
 }
 
+/// Says of a whole v2 batch that its records have their own timestamps, of which `max_timestamp` is the largest, and
+/// corrects the CRC, which must have been right before.
+pub fn patch_create_time(batch: &mut [u8], max_timestamp: i64) {
+    let attributes = Attributes(i16_at(batch, ATTRIBUTES_AT)).with_timestamp_type(TimestampType::CreateTime);
+    patch_stamp(batch, attributes, max_timestamp);
+}
+
 /// Sets the maximum timestamp of a whole v2 batch and corrects the CRC, which must have been right before.
 pub fn patch_max_timestamp(batch: &mut [u8], max_timestamp: i64) {
     let attributes = Attributes(i16_at(batch, ATTRIBUTES_AT));
@@ -458,6 +465,28 @@ fn assert_patchable(batch: &[u8]) {
             && batch[MAGIC_AT] as i8 == MAGIC_V2
             && i32_at(batch, LENGTH_AT) as i64 + LOG_OVERHEAD_BYTES as i64 == batch.len() as i64,
         "patching bytes that are not one whole v2 batch"
+    );
+}
+
+/// Gives `batch`, whose payload is in place behind 61 bytes of room, the header of `like` with other attributes and
+/// maximum timestamp, and a CRC of its own. This is how a broker rewrites a batch in another codec.
+///
+/// Panics when the batch is longer than its length field can say (2 GiB).
+pub fn write_header_like(batch: &mut [u8], like: &BatchView<'_>, attributes: Attributes, max_timestamp: i64) {
+    write_header(
+        batch,
+        &HeaderFields {
+            base_offset: like.base_offset(),
+            leader_epoch: like.leader_epoch(),
+            attributes,
+            last_offset_delta: like.last_offset_delta(),
+            base_timestamp: like.base_timestamp(),
+            max_timestamp,
+            producer_id: like.producer_id(),
+            producer_epoch: like.producer_epoch(),
+            base_sequence: like.base_sequence(),
+            record_count: like.record_count(),
+        },
     );
 }
 

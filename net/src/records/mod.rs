@@ -49,8 +49,8 @@ mod tests;
 pub use batch::{
     Attributes, BATCH_HEADER_BYTES, BatchError, BatchView, Batches, Frame, LOG_OVERHEAD_BYTES, MAGIC_V2,
     MIN_FRAME_BYTES, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType, batches,
-    patch_attributes, patch_base_offset, patch_leader_epoch, patch_log_append_time, patch_max_timestamp,
-    peek_frame,
+    patch_attributes, patch_base_offset, patch_create_time, patch_leader_epoch, patch_log_append_time,
+    patch_max_timestamp, peek_frame, write_header_like,
 };
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{Compression, CompressionError, Compressor, DecompressStream, Decompressor};

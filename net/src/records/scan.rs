@@ -222,7 +222,7 @@ pub struct RecordScan<'d> {
 
 enum Source<'d> {
     Plain(SliceInput<'d>),
-    Stream(Box<DecompressStream<'d>>),
+    Stream(DecompressStream<'d>),
 }
 
 impl<'d> RecordScan<'d> {
@@ -238,16 +238,20 @@ impl<'d> RecordScan<'d> {
         let compression = Compression::from_id(id).ok_or(CompressionError::UnknownCodec(id))?;
         let source = match compression {
             Compression::None => Source::Plain(SliceInput::new(batch.payload())),
-            _ => Source::Stream(Box::new(decompressor.stream(
-                compression,
-                batch.payload(),
-                ceiling,
-            )?)),
+            _ => Source::Stream(decompressor.stream(compression, batch.payload(), ceiling)?),
         };
         Ok(RecordScan {
             left: batch.record_count().max(0),
             source,
         })
+    }
+
+    /// Scans `count` records in `payload`, which is decompressed or never was compressed.
+    pub fn over(payload: &'d [u8], count: i32) -> Self {
+        RecordScan {
+            left: count.max(0),
+            source: Source::Plain(SliceInput::new(payload)),
+        }
     }
 
     /// The next record, or `None` after as many as the batch declares.

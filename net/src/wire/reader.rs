@@ -406,6 +406,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A nullable structure that is a tagged field: one varint, 0 for null, then the structure.
+    pub(crate) fn opt_tagged_struct<T: Decode<'a>>(
+        &mut self,
+        nullable: bool,
+        version: i16,
+    ) -> Result<Option<T>, DecodeError> {
+        let present = self.uvarint()? > 0;
+        if present {
+            T::decode(self, version).map(Some)
+        } else {
+            non_null(None, nullable)
+        }
+    }
+
     /// Opens the next tagged field: until [`Reader::close_tag`] the reader sees only its contents.
     pub(crate) fn open_tag(&mut self) -> Result<Tag<'a>, DecodeError> {
         let number = self.uvarint()?;

@@ -398,6 +398,27 @@ impl Writer {
         }
     }
 
+    /// A nullable structure that is a tagged field: one varint, 1 or 0 for null, then the structure.
+    pub(crate) fn opt_tagged_struct<T: Encode>(
+        &mut self,
+        value: Option<&T>,
+        nullable: bool,
+        version: i16,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        match value {
+            Some(value) => {
+                self.uvarint(1);
+                value.encode(self, version)
+            }
+            None if nullable => {
+                self.uvarint(0);
+                Ok(())
+            }
+            None => Err(EncodeError::Null { field }),
+        }
+    }
+
     /// Opens the tagged field `number`; its contents follow, and no record chunks.
     pub(crate) fn open_tag(&mut self, number: u32) -> TagMark {
         self.uvarint(number);

@@ -1,42 +1,68 @@
-//! [`Env`] under the runtime: one executor per core, direct IO through io_uring.
+//! The runtime behind [`crate::Env`]: glommio's direct files, timers and task queues, and its blocking thread for
+//! directory operations.
 //!
-//! The only module of this crate that names the runtime, the clock and the file system. It has no opinions: every
-//! decision is made by its callers. What it must know is how to use the runtime safely:
-//!
-//! - a short write is reported, never repaired; a write in flight is never cancelled;
-//! - buffers come zeroed, because the runtime's are not, and old memory must not reach the disk;
-//! - sizes are kept here, as the runtime looks them up by path;
-//! - file-system metadata calls go to a blocking thread, and each is awaited.
+//! One [`GlommioEnv`] belongs to one executor. Only what both lines of glommio offer is used. The rules it keeps: files
+//! are opened outside hot paths and never while one is unlinked (opening asks the filesystem about the path again); a
+//! write is never cancelled and its result is compared by the caller; durable files are checked to be direct and
+//! synchronous; sizes are kept here; blocking calls catch panics.
 
 mod sys;
 
 use std::cell::Cell;
-use std::fs::File as StdFile;
 use std::future::Future;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
-use glommio::{Latency, Shares, TaskQueueHandle, executor, spawn_local, spawn_local_into};
+use glommio::io::{DmaFile, OpenOptions, ReadResult};
+use glommio::{GlommioError, Latency, Shares, TaskQueueHandle};
 
 use crate::env::{ALIGN, Class, Env, File, IoBuf, OpenMode, Space};
+use crate::sync::Semaphore;
 
 /// Exit status after an IO error that leaves the state of the media unknown.
 pub const EXIT_STORAGE: i32 = 74;
+
+/// Shortest sleep: what lets network readiness be seen next to a busy task.
+const BREATH: Duration = Duration::from_micros(10);
+
+fn io_error<T>(error: GlommioError<T>) -> io::Error {
+    match error {
+        GlommioError::IoError(error) => error,
+        GlommioError::EnhancedIoError { source, .. } => source,
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// Runs a job on the executor's blocking thread. A panic goes on in the caller.
+pub async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
+    let job = AssertUnwindSafe(job);
+    let result = glommio::executor()
+        .spawn_blocking(move || {
+            let job = job;
+            catch_unwind(AssertUnwindSafe(job.0))
+        })
+        .await;
+    match result {
+        Ok(value) => value,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
 /// Name of the lock file in a data directory.
 const LOCK_FILE: &str = "lock";
-/// Shares of background work against 1,000 of the journal.
-const DRAIN_SHARES: usize = 300;
-const BACKGROUND_SHARES: usize = 50;
 
-/// Holds `dir` for this process: a second broker on the same directory is an error. Released when the file is
-/// dropped or the process ends.
-pub fn lock_data_dir(dir: &Path) -> io::Result<StdFile> {
-    let file = StdFile::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE))?;
+/// Holds `dir` for this process: a second broker on the same directory is an error. Released when the file is dropped
+/// or the process ends.
+pub fn lock_data_dir(dir: &Path) -> io::Result<std::fs::File> {
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join(LOCK_FILE))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(io::Error::new(
@@ -47,86 +73,75 @@ pub fn lock_data_dir(dir: &Path) -> io::Result<StdFile> {
     }
 }
 
-/// One core's environment. Cheap to clone.
-#[derive(Clone)]
-pub struct GlommioEnv(Rc<Inner>);
-
 struct Inner {
     root: PathBuf,
     start: Instant,
-    drain: TaskQueueHandle,
-    background: TaskQueueHandle,
+    queues: [TaskQueueHandle; 3],
+    /// Held while a file is opened or a path goes away.
+    paths: Semaphore,
 }
 
+/// The world as one executor sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct GlommioEnv(Rc<Inner>);
+
 impl GlommioEnv {
-    /// Must be called on the executor that will use it. `root` is the data directory; `start` is the zero of
-    /// [`Env::now_ns`], the same on all cores so that their deadlines compare.
+    /// The environment of the calling executor, for the data directory `root`, which must exist. `start` is the zero of
+    /// [`Env::now_ns`], the same on all cores so that their deadlines compare. Opens a file in `root` first, as the first
+    /// open of a device decides how glommio drives it.
     pub async fn new(root: PathBuf, start: Instant) -> io::Result<Self> {
-        let queue = |shares, name| {
-            executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+        let probe = root.join(format!(".probe-{}", glommio::executor().id()));
+        let written = probe.clone();
+        blocking(move || std::fs::write(&written, vec![0_u8; 2 * ALIGN])).await?;
+        let opened = DmaFile::open(&probe).await.map_err(io_error);
+        let opened = match opened {
+            Ok(file) => file.close().await.map_err(io_error),
+            Err(e) => Err(e),
         };
-        let env = GlommioEnv(Rc::new(Inner {
-            drain: queue(DRAIN_SHARES, "drain"),
-            background: queue(BACKGROUND_SHARES, "background"),
+        blocking(move || std::fs::remove_file(&probe)).await?;
+        opened?;
+        let queue = |shares, name| {
+            glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+        };
+        Ok(Self(Rc::new(Inner {
             root,
             start,
-        }));
-        env.probe_polling().await?;
-        Ok(env)
-    }
-
-    /// The runtime decides with the first open of a device whether to poll it for completions; on an empty or
-    /// write-only file it decides wrongly. So the first file is one made for it.
-    async fn probe_polling(&self) -> io::Result<()> {
-        let path = self.0.root.join(format!(".probe-{}", executor().id()));
-        let file = path.clone();
-        blocking(move || std::fs::write(file, vec![0; 2 * ALIGN])).await?;
-        DmaFile::open(&path).await?.close().await?;
-        blocking(move || std::fs::remove_file(path)).await
+            queues: [
+                queue(1000, "journal"),
+                queue(200, "drain"),
+                queue(50, "storage background"),
+            ],
+            paths: Semaphore::default(),
+        })))
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.0.root.join(path)
-    }
-}
-
-/// Runs a blocking call off the executor. A panic in it continues here.
-async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
-    let job = AssertUnwindSafe(job);
-    match executor().spawn_blocking(move || catch_unwind(job)).await {
-        Ok(value) => value,
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
-/// Success, or success because there was nothing to remove.
-fn removed(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        if path.is_empty() {
+            self.0.root.clone()
+        } else {
+            self.0.root.join(path)
+        }
     }
 }
 
 impl Env for GlommioEnv {
-    type File = DirectFile;
-    type Buf = Buffer;
+    type File = GlommioFile;
+    type Buf = GlommioBuf;
 
-    fn buffer(&self, len: usize) -> Buffer {
-        let mut buffer = glommio::allocate_dma_buffer(len);
-        buffer.as_bytes_mut().fill(0);
-        Buffer(Memory::Own(buffer))
+    fn buffer(&self, len: usize) -> GlommioBuf {
+        assert!(len.is_multiple_of(ALIGN) && len > 0, "buffer length {len}");
+        let mut buf = glommio::allocate_dma_buffer(len);
+        // The memory may hold anything; what is not overwritten would reach the disk.
+        buf.as_bytes_mut().fill(0);
+        GlommioBuf(Inside::Own(buf))
     }
 
     fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static) {
-        let queue = match class {
-            Class::Journal => {
-                spawn_local(task).detach();
-                return;
-            }
-            Class::Drain => self.0.drain,
-            Class::Background => self.0.background,
-        };
-        spawn_local_into(task, queue).expect("the queue was made on this executor").detach();
+        let queue = self.0.queues[class as usize];
+        match glommio::spawn_local_into(task, queue) {
+            Ok(task) => drop(task.detach()),
+            Err(e) => unreachable!("a task queue of this executor is gone: {e}"),
+        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -134,40 +149,52 @@ impl Env for GlommioEnv {
     }
 
     fn wall_ms(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as i64)
     }
 
     async fn sleep(&self, time: Duration) {
-        // The runtime takes a sleep of zero for no sleep, and nothing else would run.
-        glommio::timer::sleep(time.max(Duration::from_micros(1))).await;
+        glommio::timer::sleep(time.max(BREATH)).await;
     }
 
-    async fn open(&self, path: &str, mode: OpenMode) -> io::Result<DirectFile> {
-        let path = self.path(path);
-        // The runtime would panic on a file system that cannot be looked at.
-        let parent = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        blocking(move || std::fs::metadata(parent)).await?;
+    async fn open(&self, path: &str, mode: OpenMode) -> io::Result<GlommioFile> {
+        let _alone = self.0.paths.acquire(1).await;
+        let full = self.path(path);
         let mut options = OpenOptions::new();
         options.read(true);
-        let wanted = match mode {
-            OpenMode::Read => libc::O_DIRECT,
+        match mode {
+            OpenMode::Read => {}
             OpenMode::Write => {
                 options.write(true).create(true);
-                libc::O_DIRECT
             }
             OpenMode::WriteDurable => {
                 options.write(true).create(true).custom_flags(libc::O_DSYNC);
-                libc::O_DIRECT | libc::O_DSYNC
             }
-        };
-        let file = options.dma_open(&path).await?;
-        let fd = file.as_raw_fd();
-        if sys::flags(fd)? & wanted != wanted {
-            let text = format!("{}: the file system has no direct or no synchronous IO", path.display());
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let size = sys::size(fd)?;
-        Ok(DirectFile { file: Rc::new(file), size: Rc::new(Cell::new(size)) })
+        let file = options.dma_open(&full).await.map_err(io_error)?;
+        let need = libc::O_DIRECT
+            | if mode == OpenMode::WriteDurable {
+                libc::O_DSYNC
+            } else {
+                0
+            };
+        let flags = sys::flags(file.as_raw_fd())?;
+        if flags & need != need {
+            let _ = file.close().await;
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "{}: the filesystem has no direct IO; use ext4 or XFS on a local disk",
+                    full.display()
+                ),
+            ));
+        }
+        let size = sys::size(file.as_raw_fd())?;
+        Ok(GlommioFile {
+            file: Rc::new(file),
+            size: Rc::new(Cell::new(size)),
+        })
     }
 
     async fn create_dir_all(&self, path: &str) -> io::Result<()> {
@@ -179,12 +206,14 @@ impl Env for GlommioEnv {
         let path = self.path(path);
         blocking(move || {
             let entries = match std::fs::read_dir(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                other => other?,
+                Ok(entries) => entries,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(e) => return Err(e),
             };
             let mut names = Vec::new();
             for entry in entries {
-                names.push(entry?.file_name().to_string_lossy().into_owned());
+                // A name that is not UTF-8 is not ours.
+                names.extend(entry?.file_name().into_string().ok());
             }
             names.sort();
             Ok(names)
@@ -194,78 +223,93 @@ impl Env for GlommioEnv {
 
     async fn sync_dir(&self, path: &str) -> io::Result<()> {
         let path = self.path(path);
-        blocking(move || StdFile::open(path)?.sync_all()).await
+        blocking(move || std::fs::File::open(path)?.sync_all()).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let _alone = self.0.paths.acquire(1).await;
         let (from, to) = (self.path(from), self.path(to));
         blocking(move || std::fs::rename(from, to)).await
     }
 
     async fn remove_file(&self, path: &str) -> io::Result<()> {
+        let _alone = self.0.paths.acquire(1).await;
         let path = self.path(path);
-        blocking(move || removed(std::fs::remove_file(path))).await
+        blocking(move || absent_is_fine(std::fs::remove_file(path))).await
     }
 
     async fn remove_dir(&self, path: &str) -> io::Result<()> {
         let path = self.path(path);
-        blocking(move || removed(std::fs::remove_dir(path))).await
+        blocking(move || absent_is_fine(std::fs::remove_dir(path))).await
     }
 
     async fn space(&self) -> io::Result<Space> {
-        let root = self.0.root.clone();
-        blocking(move || sys::space(&root)).await
+        let path = self.0.root.clone();
+        blocking(move || sys::space(&path)).await
     }
 
     fn poison(&self, what: &str, error: &io::Error) -> ! {
         eprintln!(
-            "storage failed: {what}: {error}\n\
-             The device or file system under {} did not keep a write. Nothing is retried, because the kernel may \
-             forget such an error and a second try would lie. Check the device (dmesg, SMART), then start again: \
-             recovery decides what is intact.",
-            self.0.root.display()
+            "turgo: storage failed and the process stops now, so that nothing wrong is acknowledged.\n  what:   {what}\n  \
+             error:  {error} (errno {})\n  where:  {}\n  advice: check the device and filesystem (dmesg, smartctl), then \
+             start again; recovery reads back what is on stable media.",
+            error.raw_os_error().unwrap_or(0),
+            self.0.root.display(),
         );
-        sys::exit_now(EXIT_STORAGE)
+        sys::exit(EXIT_STORAGE)
     }
 }
 
-/// A file opened for direct IO.
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// An open direct file.
 #[derive(Clone)]
-pub struct DirectFile {
+pub struct GlommioFile {
     file: Rc<DmaFile>,
     size: Rc<Cell<u64>>,
 }
 
-impl File for DirectFile {
-    type Buf = Buffer;
+impl GlommioFile {
+    fn grown(&self, to: u64) {
+        self.size.set(self.size.get().max(to));
+    }
+}
 
-    async fn write_at(&self, at: u64, buf: Buffer) -> (io::Result<usize>, Buffer) {
-        let len = buf.bytes().len();
-        let shared = Rc::new(buf.into_own());
-        let result = self.file.write_rc_at(shared.clone(), at).await.map_err(io::Error::from);
-        if let Ok(written) = &result {
-            self.size.set(self.size.get().max(at + *written as u64));
+impl File for GlommioFile {
+    type Buf = GlommioBuf;
+
+    async fn write_at(&self, at: u64, buf: GlommioBuf) -> (io::Result<usize>, GlommioBuf) {
+        let buf = Rc::new(buf.into_own());
+        let result = self.file.write_rc_at(buf.clone(), at).await.map_err(io_error);
+        if let Ok(written) = result {
+            self.grown(at + written as u64);
         }
-        let buffer = match Rc::try_unwrap(shared) {
-            Ok(buffer) => buffer,
-            // The runtime may hold the buffer a little longer; the caller only wants one of that size.
-            Err(_) => glommio::allocate_dma_buffer(len),
+        let buf = match Rc::try_unwrap(buf) {
+            Ok(buf) => buf,
+            // The reactor may hold its count for a moment longer; the caller gets a buffer of the same kind.
+            Err(_) => glommio::allocate_dma_buffer(ALIGN),
         };
-        (result, Buffer(Memory::Own(buffer)))
+        (result, GlommioBuf(Inside::Own(buf)))
     }
 
-    async fn read_at(&self, at: u64, len: usize) -> io::Result<Buffer> {
-        let read = self.file.read_at_aligned(at, len).await?;
-        Ok(Buffer(Memory::Read { result: read, trimmed: None }))
+    async fn read_at(&self, at: u64, len: usize) -> io::Result<GlommioBuf> {
+        let result = self.file.read_at_aligned(at, len).await.map_err(io_error)?;
+        Ok(GlommioBuf(Inside::Read(result)))
     }
 
     async fn sync(&self) -> io::Result<()> {
-        Ok(self.file.fdatasync().await?)
+        self.file.fdatasync().await.map_err(io_error)
     }
 
     async fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.pre_allocate(len, false).await?;
-        self.size.set(self.size.get().max(len));
+        // The size grows too: a direct write that extends its file would be made on a kernel worker.
+        self.file.pre_allocate(len, false).await.map_err(io_error)?;
+        self.grown(len);
         Ok(())
     }
 
@@ -274,64 +318,54 @@ impl File for DirectFile {
     }
 
     async fn close(self) -> io::Result<()> {
-        self.file.close_rc().await?;
-        Ok(())
+        self.file.close_rc().await.map(|_| ()).map_err(io_error)
     }
 }
 
-/// Memory of the runtime: made for a write, or the result of a read.
-pub struct Buffer(Memory);
-
-enum Memory {
-    Own(DmaBuffer),
-    Read { result: ReadResult, trimmed: Option<usize> },
+enum Inside {
+    Own(glommio::io::DmaBuffer),
+    Read(ReadResult),
 }
 
-impl Buffer {
-    /// The buffer itself; the result of a read is copied, since the runtime cannot write it.
-    fn into_own(self) -> DmaBuffer {
+/// Aligned memory: our own, or what a read returned (copied before it is changed).
+pub struct GlommioBuf(Inside);
+
+impl GlommioBuf {
+    fn into_own(mut self) -> glommio::io::DmaBuffer {
+        self.own();
         match self.0 {
-            Memory::Own(buffer) => buffer,
-            Memory::Read { .. } => {
-                let bytes = self.bytes();
-                let mut own = glommio::allocate_dma_buffer(bytes.len());
-                own.as_bytes_mut().copy_from_slice(bytes);
-                own
-            }
+            Inside::Own(buf) => buf,
+            Inside::Read(_) => unreachable!("just made"),
+        }
+    }
+
+    fn own(&mut self) -> &mut glommio::io::DmaBuffer {
+        if let Inside::Read(read) = &self.0 {
+            let mut buf = glommio::allocate_dma_buffer(read.len());
+            buf.as_bytes_mut().copy_from_slice(read);
+            self.0 = Inside::Own(buf);
+        }
+        match &mut self.0 {
+            Inside::Own(buf) => buf,
+            Inside::Read(_) => unreachable!("just replaced"),
         }
     }
 }
 
-impl IoBuf for Buffer {
+impl IoBuf for GlommioBuf {
     fn bytes(&self) -> &[u8] {
         match &self.0 {
-            Memory::Own(buffer) => buffer.as_bytes(),
-            Memory::Read { result, trimmed } => {
-                let len = trimmed.unwrap_or(result.len());
-                &result[..len]
-            }
+            Inside::Own(buf) => buf.as_bytes(),
+            Inside::Read(read) => read,
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        if matches!(self.0, Memory::Read { .. }) {
-            let placeholder = Memory::Own(glommio::allocate_dma_buffer(0));
-            let read = Buffer(std::mem::replace(&mut self.0, placeholder));
-            self.0 = Memory::Own(read.into_own());
-        }
-        match &mut self.0 {
-            Memory::Own(buffer) => buffer.as_bytes_mut(),
-            Memory::Read { .. } => unreachable!("converted above"),
-        }
+        self.own().as_bytes_mut()
     }
 
     fn truncate(&mut self, len: usize) {
-        match &mut self.0 {
-            Memory::Own(buffer) => buffer.trim_to_size(len),
-            Memory::Read { result, trimmed } => {
-                assert!(len <= result.len(), "truncated beyond its length");
-                *trimmed = Some(len);
-            }
-        }
+        assert!(len.is_multiple_of(ALIGN), "buffer length {len}");
+        self.own().trim_to_size(len);
     }
 }

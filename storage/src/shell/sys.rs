@@ -1,4 +1,4 @@
-//! Kernel calls of the shell, each with a safe face.
+//! Kernel calls that neither the runtime nor the standard library offers.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -11,42 +11,47 @@ use crate::env::Space;
 
 /// Status flags of an open descriptor.
 pub fn flags(fd: RawFd) -> io::Result<i32> {
-    // SAFETY: F_GETFL passes no memory; a closed descriptor answers EBADF.
-    match unsafe { libc::fcntl(fd, libc::F_GETFL) } {
-        -1 => Err(io::Error::last_os_error()),
-        flags => Ok(flags),
+    // SAFETY: F_GETFL only reads the flags of a descriptor; a bad one is an error.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(flags)
     }
 }
 
-/// Size of an open file in bytes.
+/// Size of an open file.
 pub fn size(fd: RawFd) -> io::Result<u64> {
-    // SAFETY: zero is a valid stat, and the kernel fills one.
+    // SAFETY: all-zero is a valid `stat`; the call writes it and keeps nothing.
     let stat = unsafe {
         let mut stat: libc::stat = std::mem::zeroed();
-        if libc::fstat(fd, &mut stat) != 0 {
+        if libc::fstat(fd, &mut stat) < 0 {
             return Err(io::Error::last_os_error());
         }
         stat
     };
-    Ok(stat.st_size.max(0) as u64)
+    Ok(stat.st_size as u64)
 }
 
-/// Space of the file system that holds `path`.
+/// Free and total bytes of the filesystem that holds `path`.
 pub fn space(path: &Path) -> io::Result<Space> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: zero is a valid statvfs, `path` ends with a zero byte, and the kernel fills one statvfs.
+    // SAFETY: the path is a C string that outlives the call; all-zero is a valid `statvfs`, which the call writes.
     let stat = unsafe {
         let mut stat: libc::statvfs = std::mem::zeroed();
-        if libc::statvfs(path.as_ptr(), &mut stat) != 0 {
+        if libc::statvfs(path.as_ptr(), &mut stat) < 0 {
             return Err(io::Error::last_os_error());
         }
         stat
     };
-    Ok(Space { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
+    Ok(Space {
+        free: stat.f_bavail * stat.f_frsize,
+        total: stat.f_blocks * stat.f_frsize,
+    })
 }
 
-/// Ends the process now: no destructor and no exit handler runs on a broken one.
-pub fn exit_now(status: i32) -> ! {
-    // SAFETY: does not return and touches no memory of ours.
+/// Ends the process at once: no destructor and no exit handler may run on state that is not trusted.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: `_exit` takes no memory and does not return.
     unsafe { libc::_exit(status) }
 }
