@@ -13,7 +13,6 @@
 mod alter;
 mod error;
 mod names;
-mod partition_id;
 mod plan;
 mod record;
 mod state;
@@ -26,7 +25,6 @@ pub use error::ApiError;
 pub use names::{
     CONSUMER_OFFSETS, CONSUMER_OFFSETS as OFFSETS_TOPIC, TRANSACTION_STATE, check_name, is_internal,
 };
-pub use partition_id::PartitionId;
 pub use plan::{
     CreatedTopic, DeleteTopic, DeletedTopic, GrowTopic, NewTopic, Plan, Planner, ProducerIdBlock, Site,
     TopicCreation, TopicResult,
