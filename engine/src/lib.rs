@@ -4,5 +4,6 @@ pub mod cli;
 pub mod config;
 pub mod configs;
 pub mod groups;
+pub mod handlers;
 pub mod metadata;
 pub mod validate;
