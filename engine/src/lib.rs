@@ -8,6 +8,7 @@ mod group_host;
 pub mod groups;
 pub mod ids;
 pub mod lanes;
+pub mod handlers;
 pub mod metadata;
 mod metrics;
 pub mod node;

@@ -4,7 +4,7 @@
 //! once, no value is missing, no name appears twice, the resource is one that can have settings, the values are good,
 //! and only then whether the topic exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use turgo_net::ErrorCode;
 
@@ -61,8 +61,10 @@ impl Planner<'_> {
     ) -> Plan<Vec<AlteredResource>> {
         let repeated = repeated(resources.iter().map(|r| (r.resource_type, r.name.as_str())));
         let mut records = Vec::new();
+        let mut answered = BTreeSet::new();
         let result = resources
             .iter()
+            .filter(|r| answered.insert((r.resource_type, r.name.as_str())))
             .map(|resource| {
                 let outcome = if repeated.contains(&(resource.resource_type, resource.name.as_str())) {
                     Err(ApiError::new(

@@ -25,7 +25,6 @@ pub use error::ApiError;
 pub use names::{
     CONSUMER_OFFSETS, CONSUMER_OFFSETS as OFFSETS_TOPIC, TRANSACTION_STATE, check_name, is_internal,
 };
-pub use turgo_storage::PartitionId;
 pub use plan::{
     CreatedTopic, DeleteTopic, DeletedTopic, GrowTopic, NewTopic, Plan, Planner, ProducerIdBlock, Site,
     TopicCreation, TopicResult,

@@ -2,7 +2,7 @@
 //!
 //! The order of checks is that of a Kafka 4.3 controller, because a request may be wrong in several ways and clients
 //! compare: name, existence, settings, then numbers of replicas and partitions or the given assignment. Every topic of
-//! a request stands alone; one that is refused leaves the others be.
+//! a request stands alone; one that is refused leaves the others be. One that is named twice is refused, and answered once.
 //!
 //! Called on the controller's core, one plan at a time, against the applied state. Errors are the client's to act on.
 
@@ -199,8 +199,10 @@ impl<'a> Planner<'a> {
             .iter()
             .map(|t| requested_partitions(t, &settings))
             .fold(0, usize::saturating_add);
+        let mut answered = BTreeSet::new();
         let result = topics
             .iter()
+            .filter(|topic| answered.insert(topic.name.as_str()))
             .map(|topic| {
                 let outcome = if repeated.contains(topic.name.as_str()) {
                     Err(ApiError::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))
@@ -456,6 +458,16 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The same for several topics at once, each name given once.
+    pub fn auto_create_topics(
+        &self,
+        names: &[String],
+        random: impl FnMut() -> [u8; 16],
+    ) -> Plan<Vec<CreatedTopic>> {
+        let topics: Vec<NewTopic> = names.iter().map(|name| self.auto_topic(name)).collect();
+        self.create_topics(&topics, false, random)
+    }
+
     fn auto_topic(&self, name: &str) -> NewTopic {
         let settings = self.settings();
         let layers = self.layers();
@@ -514,9 +526,11 @@ impl<'a> Planner<'a> {
         let found: Vec<Option<&Topic>> = topics.iter().map(|t| self.find(t)).collect();
         let repeated_requests = repeated(topics.iter());
         let repeated_topics = repeated(found.iter().flatten().map(|t| t.id));
+        let mut answered = BTreeSet::new();
         let result = topics
             .iter()
             .zip(&found)
+            .filter(|(topic, _)| answered.insert(*topic))
             .map(|(topic, meant)| {
                 let outcome = if repeated_requests.contains(topic) {
                     Err(ApiError::new(
@@ -591,8 +605,10 @@ impl<'a> Planner<'a> {
         let repeated = repeated(topics.iter().map(|t| t.name.as_str()));
         let mut records = Vec::new();
         let mut budget = MAX_PARTITIONS_PER_REQUEST;
+        let mut answered = BTreeSet::new();
         let result = topics
             .iter()
+            .filter(|topic| answered.insert(topic.name.as_str()))
             .map(|topic| {
                 let outcome = if repeated.contains(topic.name.as_str()) {
                     Err(ApiError::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name."))

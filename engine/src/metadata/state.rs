@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use turgo_storage::PartitionId;
 use rkyv::{Archive, Deserialize, Serialize};
+use turgo_storage::PartitionId;
 
 use super::names::{check_name, collision_key, is_internal};
 use super::record::{BrokerEndpoint, BrokerRegistered, ConfigSet, MetaRecord};
