@@ -12,7 +12,7 @@ use super::rng::Rng;
 use super::watch::Watch;
 use super::workload::{Counts, Shared, Workload};
 use crate::env::Env;
-use crate::{Log, OpenError, ReadOutcome, Recovered, Store, Verdict};
+use crate::{Identity, Log, OpenError, ReadOutcome, Recovered, Store, Verdict, prepare};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -233,13 +233,13 @@ pub async fn open(
             shared.committed(advance.id, advance.durable_end);
         }
     });
-    // The directory above the shard is made by `prepare` in a broker.
-    let parent = super::disk::parent(&params.config.dir);
-    if !parent.is_empty() && env.with_disk(|d| d.lookup(parent).is_none()) {
-        env.create_dir_all(parent).await.expect("an empty disk");
-        env.sync_dir("").await.expect("an empty disk");
-    }
-    Store::open(env.clone(), params.config.clone(), on_commit).await
+    let identity = Identity {
+        directory_id: [3; 16],
+        cluster_id: [4; 16],
+        broker_id: 1,
+    };
+    let layout = prepare(env, 1, identity, &params.config, &|_| 0).await?;
+    Store::open(env.clone(), layout.shard_config(0, &params.config), on_commit).await
 }
 
 /// Everything a store holds, read the way consumers read.
