@@ -24,6 +24,8 @@ pub mod producer;
 mod read;
 mod recovery;
 pub mod shell;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod space;
 mod store;
 mod sync;

@@ -1,0 +1,19 @@
+//! Simulation: the storage procedures on a simulated disk, with every choice made by a seed.
+//!
+//! Compiled for tests only (feature `sim`). See `docs/testing-storage.md`.
+pub mod batch;
+pub mod campaign;
+pub mod damage;
+pub mod disk;
+pub mod enumerate;
+pub mod env;
+pub mod exec;
+pub mod life;
+pub mod model;
+pub mod params;
+pub mod remap;
+pub mod rng;
+#[cfg(test)]
+mod toy_tests;
+pub mod watch;
+pub mod workload;

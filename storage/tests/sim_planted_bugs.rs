@@ -1,0 +1,103 @@
+//! Promise: the checkers can fail. Each ordering rule is switched off in turn, and the campaigns find it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use turgo_storage::PlantedFaults;
+use turgo_storage::sim::campaign::{Effort, chain, panic_text};
+use turgo_storage::sim::damage::harm_journal;
+
+const EFFORT: Effort = Effort {
+    lives: 3,
+    steps: 50,
+    samples: 3,
+    exhaustive: 8,
+    prefix_permille: 250,
+    nested_permille: 30,
+    nested_prefix_permille: 200,
+    watch: false,
+};
+
+/// Seeds tried before a bug counts as missed.
+const SEEDS: u64 = 40;
+
+/// The first seed whose campaign notices, with what it said.
+fn hunt(mut campaign: impl FnMut(u64)) -> Option<(u64, String)> {
+    (1..=SEEDS).find_map(|seed| {
+        let caught = catch_unwind(AssertUnwindSafe(|| campaign(seed)));
+        caught.err().map(|payload| (seed, panic_text(&*payload)))
+    })
+}
+
+fn found_by_power_cuts(plant: impl Fn(&mut PlantedFaults)) {
+    let mut faults = PlantedFaults::default();
+    plant(&mut faults);
+    let found = hunt(|seed| {
+        chain(seed, &EFFORT, faults);
+    });
+    let (seed, why) = found.unwrap_or_else(|| panic!("{faults:?} was not noticed in {SEEDS} seeds"));
+    println!("seed {seed}: {}", why.lines().next().unwrap_or_default());
+}
+
+fn found_by_damage(plant: impl Fn(&mut PlantedFaults)) {
+    let mut faults = PlantedFaults::default();
+    plant(&mut faults);
+    let found = hunt(|seed| {
+        harm_journal(seed, faults);
+    });
+    let (seed, why) = found.unwrap_or_else(|| panic!("{faults:?} was not noticed in {SEEDS} seeds"));
+    println!("seed {seed}: {}", why.lines().next().unwrap_or_default());
+}
+
+#[test]
+fn acknowledging_before_completion_is_found() {
+    found_by_power_cuts(|f| f.ack_before_complete = true);
+}
+
+#[test]
+fn acknowledging_out_of_order_is_found() {
+    found_by_power_cuts(|f| f.ack_out_of_order = true);
+}
+
+#[test]
+fn a_journal_without_dsync_is_found() {
+    found_by_power_cuts(|f| f.journal_not_durable = true);
+}
+
+#[test]
+fn ignoring_the_window_is_found() {
+    found_by_power_cuts(|f| f.no_window = true);
+}
+
+#[test]
+fn a_checkpoint_before_its_segments_are_synced_is_found() {
+    found_by_power_cuts(|f| f.checkpoint_before_segment_sync = true);
+}
+
+#[test]
+fn a_superblock_before_its_checkpoint_is_synced_is_found() {
+    found_by_power_cuts(|f| f.superblock_before_checkpoint_sync = true);
+}
+
+#[test]
+fn reuse_before_the_superblock_is_found() {
+    found_by_power_cuts(|f| f.reuse_before_superblock = true);
+}
+
+#[test]
+fn unlinking_before_the_reason_is_durable_is_found() {
+    found_by_power_cuts(|f| f.unlink_before_durable = true);
+}
+
+#[test]
+fn recovery_without_a_fence_is_found() {
+    found_by_power_cuts(|f| f.no_fence = true);
+}
+
+#[test]
+fn recovery_without_looking_ahead_is_found() {
+    found_by_damage(|f| f.no_look_ahead = true);
+}
+
+#[test]
+fn recovery_that_trusts_group_bodies_is_found() {
+    found_by_power_cuts(|f| f.no_body_crc = true);
+}
