@@ -55,6 +55,9 @@ pub enum Close {
     /// An acks=0 produce failed: there is no answer to put the error in.
     #[error("a produce with acks=0 failed with {0}")]
     SilentFailure(ErrorCode),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
     /// A bug: the answer cannot be encoded.
     #[error("answer to {api} version {version} cannot be encoded: {error}")]
     Encode {
@@ -127,6 +130,7 @@ impl<E: Env> Pending<E> {
 }
 
 /// Header fields of a request and its bytes.
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,

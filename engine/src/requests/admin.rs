@@ -1,0 +1,147 @@
+//! Metadata, topics and settings: answered from this core's applied state, or planned by the controller.
+//!
+//! What the answers are is decided in [`crate::handlers`]. A change is planned on core 0, which reads the request from
+//! its own lease on the frame, and answered once every core applied it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use turgo_net::messages::alter_configs::AlterConfigsRequest;
+use turgo_net::messages::create_partitions::CreatePartitionsRequest;
+use turgo_net::messages::create_topics::CreateTopicsRequest;
+use turgo_net::messages::delete_topics::DeleteTopicsRequest;
+use turgo_net::messages::describe_cluster::DescribeClusterRequest;
+use turgo_net::messages::describe_configs::DescribeConfigsRequest;
+use turgo_net::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
+use turgo_net::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use turgo_net::messages::metadata::MetadataRequest;
+use turgo_net::wire::{Decode, Encode};
+use turgo_storage::env::Env;
+
+use super::{Call, Close};
+use crate::handlers;
+use crate::metadata::{CONSUMER_OFFSETS, Plan, Planner};
+use crate::node::Node;
+use crate::shard::Shard;
+
+/// Level of the process's log, which does not change while it runs.
+const LOG_LEVEL: &str = "INFO";
+
+/// Lets `look` at this core's applied state.
+fn look<E: Env, T>(shard: &Shard<E>, look: impl FnOnce(&Planner<'_>) -> T) -> T {
+    let site = shard.node.site();
+    look(&Planner { state: &shard.metadata(), site: &site })
+}
+
+/// Has the controller plan a change. `None` while the node is stopping.
+async fn plan<E: Env, T: Send + Sync + 'static>(
+    shard: &Rc<Shard<E>>,
+    change: impl FnOnce(&Planner<'_>, &Node) -> Plan<T> + Send + Sync + 'static,
+) -> Option<T> {
+    let node = shard.node.clone();
+    shard
+        .propose(move |state| {
+            let site = node.site();
+            change(&Planner { state, site: &site }, &node).into_parts()
+        })
+        .await
+}
+
+fn read<'a, M: Decode<'a>>(call: &'a Call) -> Result<M, Close> {
+    M::decode(&mut call.reader(), call.version).map_err(|error| call.body_error(error))
+}
+
+/// Has the controller plan the change that `call` asks for, and answers.
+async fn change<E: Env, T: Encode + Send + Sync + 'static>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+    change: impl FnOnce(&Call, &Planner<'_>, &Node) -> Plan<T> + Send + Sync + 'static,
+) -> Result<Vec<Bytes>, Close> {
+    let theirs = call.clone();
+    let planned = plan(shard, move |planner, node| change(&theirs, planner, node)).await;
+    call.encode(&planned.ok_or(Close::Stopping)?)
+}
+
+/// The request again, where it was read before.
+macro_rules! again {
+    ($call:expr) => {
+        &read($call).expect("the connection's core could read it")
+    };
+}
+
+/// Creates the topic of group offsets, unless it exists.
+pub(super) async fn create_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) {
+    // It may have come into being meanwhile; then this fails, and all is well.
+    let _ =
+        plan(shard, |planner, node| planner.auto_create_topic(CONSUMER_OFFSETS, node.random)).await;
+}
+
+pub(super) async fn metadata<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: MetadataRequest<'_> = read(call)?;
+    let missing = look(shard, |planner| handlers::metadata::to_create(&request, call.version, planner));
+    if !missing.is_empty() {
+        // What cannot be created is answered as missing.
+        let _ = plan(shard, move |planner, node| planner.auto_create_topics(&missing, node.random)).await;
+    }
+    look(shard, |planner| {
+        let response = handlers::metadata::respond(&request, call.version, planner);
+        for topic in &response.topics {
+            shard.stats.error(call.api as i16, topic.error_code);
+        }
+        call.encode(&response)
+    })
+}
+
+pub(super) async fn describe_cluster<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: DescribeClusterRequest = read(call)?;
+    look(shard, |planner| call.encode(&handlers::describe_cluster::respond(&request, planner)))
+}
+
+pub(super) async fn describe_topic_partitions<E: Env>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+) -> Result<Vec<Bytes>, Close> {
+    let request: DescribeTopicPartitionsRequest<'_> = read(call)?;
+    look(shard, |planner| call.encode(&handlers::describe_topic_partitions::respond(&request, planner)))
+}
+
+pub(super) async fn describe_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: DescribeConfigsRequest<'_> = read(call)?;
+    look(shard, |planner| call.encode(&handlers::describe_configs::respond(&request, planner, LOG_LEVEL)))
+}
+
+pub(super) async fn create_topics<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let _: CreateTopicsRequest<'_> = read(call)?;
+    change(shard, call, |call, planner, node| handlers::create_topics::plan(again!(call), planner, node.random)).await
+}
+
+pub(super) async fn delete_topics<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let _: DeleteTopicsRequest<'_> = read(call)?;
+    change(shard, call, |call, planner, _| handlers::delete_topics::plan(again!(call), call.version, planner)).await
+}
+
+pub(super) async fn create_partitions<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let _: CreatePartitionsRequest<'_> = read(call)?;
+    change(shard, call, |call, planner, _| handlers::create_partitions::plan(again!(call), planner)).await
+}
+
+pub(super) async fn incremental_alter_configs<E: Env>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+) -> Result<Vec<Bytes>, Close> {
+    let _: IncrementalAlterConfigsRequest<'_> = read(call)?;
+    change(shard, call, |call, planner, _| {
+        let (records, altered) = handlers::alter_configs::plan_incremental(again!(call), planner).into_parts();
+        Plan { records, result: altered.response }
+    })
+    .await
+}
+
+pub(super) async fn alter_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let _: AlterConfigsRequest<'_> = read(call)?;
+    change(shard, call, |call, planner, _| {
+        let (records, altered) = handlers::alter_configs::plan(again!(call), planner).into_parts();
+        Plan { records, result: altered.response }
+    })
+    .await
+}
