@@ -217,6 +217,8 @@ impl ConfigDef {
 }
 
 /// A topic setting; live by nature.
+// One argument for each column of the table.
+#[allow(clippy::too_many_arguments)]
 pub(super) const fn topic(
     name: &'static str,
     kind: ConfigType,
@@ -241,6 +243,7 @@ pub(super) const fn topic(
 }
 
 /// A broker setting without synonyms.
+#[allow(clippy::too_many_arguments)]
 pub(super) const fn broker(
     name: &'static str,
     kind: ConfigType,

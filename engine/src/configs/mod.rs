@@ -13,7 +13,6 @@
 
 mod alter;
 mod broker;
-mod broker_groups;
 mod def;
 pub mod document;
 mod group;
@@ -46,9 +45,7 @@ pub fn topic_configs() -> &'static [ConfigDef] {
 
 /// All settings of a broker, sorted by name.
 pub fn broker_configs() -> impl Iterator<Item = &'static ConfigDef> {
-    // Two tables for the size of the files; the second holds the names beginning with `group.`.
-    let (low, high) = broker::BROKER.split_at(broker::BROKER.partition_point(|d| d.name < "group."));
-    low.iter().chain(broker_groups::BROKER_GROUPS).chain(high)
+    broker::TABLES.into_iter().flatten()
 }
 
 /// All settings of a group, sorted by name.
@@ -63,7 +60,7 @@ pub fn topic_config(name: &str) -> Option<&'static ConfigDef> {
 
 /// The declaration of a broker setting.
 pub fn broker_config(name: &str) -> Option<&'static ConfigDef> {
-    find(broker::BROKER, name).or_else(|| find(broker_groups::BROKER_GROUPS, name))
+    broker::TABLES.into_iter().find_map(|table| find(table, name))
 }
 
 /// The declaration of a group setting.

@@ -52,7 +52,6 @@ pub fn plan_incremental(
                 error_message: message.map(Into::into),
                 resource_type: resource.resource_type,
                 resource_name: resource.name.into(),
-                ..Default::default()
             }
         })
         .collect();
@@ -98,7 +97,6 @@ pub fn plan(
                 error_message: message.map(Into::into),
                 resource_type: resource.resource_type,
                 resource_name: resource.name.into(),
-                ..Default::default()
             }
         })
         .collect();

@@ -34,7 +34,6 @@ pub fn plan(
                 name: topic.name.into(),
                 error_code: error.0,
                 error_message: message.map(Into::into),
-                ..Default::default()
             }
         })
         .collect();

@@ -71,7 +71,6 @@ fn result(created: CreatedTopic) -> CreatableTopicResult<'static> {
                     read_only: described.read_only,
                     config_source: described.source.id(),
                     is_sensitive: described.sensitive,
-                    ..Default::default()
                 })
                 .collect(),
         ),

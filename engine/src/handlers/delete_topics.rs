@@ -40,7 +40,6 @@ pub fn plan(
                     error => error.0,
                 },
                 error_message: message.map(Into::into),
-                ..Default::default()
             }
         })
         .collect();

@@ -51,7 +51,6 @@ pub fn respond<'a>(
                     .into_iter()
                     .map(|d| on_the_wire(d, request.include_synonyms, request.include_documentation))
                     .collect(),
-                ..Default::default()
             }
         })
         .collect();
@@ -137,11 +136,9 @@ fn on_the_wire(
                 name: synonym.name.into(),
                 value: synonym.value.map(Into::into),
                 source: synonym.source.id(),
-                ..Default::default()
             })
             .collect(),
         config_type: described.type_id,
         documentation: described.documentation.filter(|_| documentation).map(Into::into),
-        ..Default::default()
     }
 }

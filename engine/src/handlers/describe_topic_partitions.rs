@@ -89,7 +89,6 @@ impl<'a> Page<'a> {
         self.response.next_cursor = Some(ResponseCursor {
             topic_name: Cow::Borrowed(name),
             partition_index: i32::try_from(partition).unwrap_or(i32::MAX),
-            ..Default::default()
         });
     }
 

@@ -120,7 +120,6 @@ pub fn respond<'a>(
                 host: Cow::Borrowed(node.host),
                 port: node.port,
                 rack: node.rack.map(Cow::Borrowed),
-                ..Default::default()
             })
             .collect(),
         cluster_id: Some(Cow::Borrowed(planner.site.cluster_id)),

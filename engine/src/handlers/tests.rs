@@ -91,18 +91,13 @@ impl World {
         let request = wire_page::DescribeTopicPartitionsRequest {
             topics: names
                 .iter()
-                .map(|n| wire_page::TopicRequest {
-                    name: (*n).into(),
-                    ..Default::default()
-                })
+                .map(|n| wire_page::TopicRequest { name: (*n).into() })
                 .collect(),
             response_partition_limit: limit,
             cursor: cursor.map(|(topic, partition_index)| wire_page::RequestCursor {
                 topic_name: topic.into(),
                 partition_index,
-                ..Default::default()
             }),
-            ..Default::default()
         };
         self.with(|p| through_the_wire(&describe_topic_partitions::respond(&request, p), 0))
     }
@@ -135,7 +130,6 @@ fn ask_ids(ids: &[[u8; 16]]) -> wire_metadata::MetadataRequest<'static> {
     let topic = |id: &[u8; 16]| wire_metadata::MetadataRequestTopic {
         name: None,
         topic_id: Uuid(*id),
-        ..Default::default()
     };
     wire_metadata::MetadataRequest {
         topics: Some(ids.iter().map(topic).collect()),
@@ -497,7 +491,6 @@ fn topics_are_deleted_in_every_version() {
             let topic = |name: Option<&'static str>, id| wire_delete::DeleteTopicState {
                 name: name.map(Cow::Borrowed),
                 topic_id: Uuid(id),
-                ..Default::default()
             };
             wire_delete::DeleteTopicsRequest {
                 topics: vec![
@@ -550,7 +543,6 @@ fn partitions_are_added_in_every_version() {
             name: name.into(),
             count,
             assignments: None,
-            ..Default::default()
         };
         let request = wire_grow::CreatePartitionsRequest {
             topics: vec![topic("raw.t", 4), topic("raw2", 2), topic("nope", 9)],
@@ -584,13 +576,11 @@ fn describe_request<'a>(
                     resource_type: *resource_type,
                     resource_name: (*name).into(),
                     configuration_keys: keys.map(|keys| keys.iter().map(|k| Cow::Borrowed(*k)).collect()),
-                    ..Default::default()
                 },
             )
             .collect(),
         include_synonyms: true,
         include_documentation: false,
-        ..Default::default()
     }
 }
 
@@ -685,13 +675,11 @@ fn settings_are_altered_in_every_version() {
             name: name.into(),
             config_operation,
             value: value.map(Into::into),
-            ..Default::default()
         };
     let resource = |resource_type, name: &'static str, configs| wire_alter::AlterConfigsResource {
         resource_type,
         resource_name: name.into(),
         configs,
-        ..Default::default()
     };
     let request = wire_alter::IncrementalAlterConfigsRequest {
         resources: vec![
@@ -732,9 +720,7 @@ fn settings_are_altered_in_every_version() {
             configs: vec![turgo_net::messages::alter_configs::AlterableConfig {
                 name: "retention.ms".into(),
                 value: Some("9".into()),
-                ..Default::default()
             }],
-            ..Default::default()
         }],
         ..Default::default()
     };

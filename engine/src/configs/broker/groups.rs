@@ -1,8 +1,8 @@
-//! The settings of a broker whose names begin with `group.`.
+//! Settings of a broker whose names come beginning with `group.`, sorted.
 
-use super::def::{Check::*, ConfigDef, ConfigType::*, Dynamic::*, Effect::*, Unit, broker};
+use crate::configs::def::{Check::*, ConfigDef, ConfigType::*, Dynamic::*, Effect::*, Unit, broker};
 
-pub(super) static BROKER_GROUPS: &[ConfigDef] = &[
+pub(super) static TABLE: &[ConfigDef] = &[
     broker(
         "group.consumer.assignment.interval.ms",
         Int,
