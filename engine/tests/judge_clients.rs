@@ -22,9 +22,20 @@ fn story(name: &str, tool: tools::Tool) {
         Err(why) => return judge.skipped(&why),
     };
     let broker = Broker::start();
-    let args = ["story", "--bootstrap", broker.endpoint(), "--prefix", &unique(name)];
+    let args = [
+        "story",
+        "--bootstrap",
+        broker.endpoint(),
+        "--prefix",
+        &unique(name),
+    ];
     let output = program.run(&args, STORY_WITHIN).succeeded();
-    assert!(output.checks() > 10, "only {} checks\n{}", output.checks(), output.everything());
+    assert!(
+        output.checks() > 10,
+        "only {} checks\n{}",
+        output.checks(),
+        output.everything()
+    );
     judge.passed(&format!("{} groups of checks", output.checks()));
 }
 
@@ -67,27 +78,56 @@ fn kcat() {
         Err(why) => return judge.skipped(&why),
     };
     let broker = Broker::start();
-    let kcat = Kcat { program, endpoint: broker.endpoint().to_owned() };
+    let kcat = Kcat {
+        program,
+        endpoint: broker.endpoint().to_owned(),
+    };
     let topic = unique("kcat");
-    librdkafka::create_topic(&librdkafka::admin(&kcat.endpoint), &topic, 3, &[("retention.ms", "-1")]).expect("topic");
+    librdkafka::create_topic(
+        &librdkafka::admin(&kcat.endpoint),
+        &topic,
+        3,
+        &[("retention.ms", "-1")],
+    )
+    .expect("topic");
 
     let listed = kcat.run("-L -J", &[]);
     let listed: serde_json::Value = serde_json::from_str(&listed.stdout).expect("JSON");
-    let found = listed["topics"].as_array().expect("topics").iter().find(|t| t["topic"] == topic.as_str());
-    assert_eq!(found.expect("the topic")["partitions"].as_array().expect("partitions").len(), 3);
+    let found = listed["topics"]
+        .as_array()
+        .expect("topics")
+        .iter()
+        .find(|t| t["topic"] == topic.as_str());
+    assert_eq!(
+        found.expect("the topic")["partitions"]
+            .as_array()
+            .expect("partitions")
+            .len(),
+        3
+    );
     assert_eq!(listed["brokers"][0]["name"], kcat.endpoint.as_str());
 
     // 500 keyed lines with headers through each codec, to one partition each so that the order is known.
     let dir = tempfile::tempdir().expect("a directory");
     for (partition, codec) in [(0, "none"), (0, "gzip"), (1, "snappy"), (1, "lz4"), (2, "zstd")] {
         let file = dir.path().join(codec);
-        let lines: String = (0..500).map(|i| format!("k{}\t{codec} {i} grüße\n", i % 7)).collect();
+        let lines: String = (0..500)
+            .map(|i| format!("k{}\t{codec} {i} grüße\n", i % 7))
+            .collect();
         std::fs::write(&file, lines).expect("a file");
-        let write = format!("-P -t {topic} -p {partition} -z {codec} -K \\t -H codec={codec} -H n=1 -X acks=all -l");
+        let write =
+            format!("-P -t {topic} -p {partition} -z {codec} -K \\t -H codec={codec} -H n=1 -X acks=all -l");
         kcat.run(&write, &[&file.display().to_string()]);
     }
-    for (partition, codecs) in [(0, &["none", "gzip"][..]), (1, &["snappy", "lz4"]), (2, &["zstd"])] {
-        let read = kcat.run(&format!("-C -t {topic} -p {partition} -o beginning -e -q"), &["-f", "%o %k %h %s\\n"]);
+    for (partition, codecs) in [
+        (0, &["none", "gzip"][..]),
+        (1, &["snappy", "lz4"]),
+        (2, &["zstd"]),
+    ] {
+        let read = kcat.run(
+            &format!("-C -t {topic} -p {partition} -o beginning -e -q"),
+            &["-f", "%o %k %h %s\\n"],
+        );
         let want: String = codecs
             .iter()
             .flat_map(|codec| (0..500).map(move |i| (codec, i)))
@@ -109,7 +149,10 @@ fn kcat() {
 
 /// Finds each record by the timestamp it was read with.
 fn timestamps(kcat: &Kcat, topic: &str) {
-    let stamps = kcat.run(&format!("-C -t {topic} -p 0 -o beginning -e -q"), &["-f", "%o %T\\n"]);
+    let stamps = kcat.run(
+        &format!("-C -t {topic} -p 0 -o beginning -e -q"),
+        &["-f", "%o %T\\n"],
+    );
     let stamps: Vec<(i64, i64)> = stamps
         .stdout
         .lines()
@@ -124,7 +167,8 @@ fn timestamps(kcat: &Kcat, topic: &str) {
         assert_eq!(read.stdout, first.to_string(), "first record read from time {at}");
     }
     kcat.run(&format!("-Q -t {topic}:0:-2"), &[]).says("[0] offset 0");
-    kcat.run(&format!("-Q -t {topic}:0:-1"), &[]).says("[0] offset 1000");
+    kcat.run(&format!("-Q -t {topic}:0:-1"), &[])
+        .says("[0] offset 1000");
 }
 
 /// One member, then a second, then the first again alone: each record once, and the second took its part.
@@ -137,7 +181,10 @@ fn group(kcat: &Kcat) {
             let lines: String = (0..count).map(|i| format!("p{p} {}\n", written + i)).collect();
             let file = tempfile::NamedTempFile::new().expect("a file");
             std::fs::write(file.path(), lines).expect("lines");
-            kcat.run(&format!("-P -t {topic} -p {p} -l"), &[&file.path().display().to_string()]);
+            kcat.run(
+                &format!("-P -t {topic} -p {p} -l"),
+                &[&file.path().display().to_string()],
+            );
         }
         written += count;
     };
@@ -186,11 +233,19 @@ impl Kcat {
         );
         let args: Vec<&str> = args.split_whitespace().collect();
         let mut command: Command = self.program.command(&args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("kcat");
         let records = lines(child.stdout.take().expect("piped"));
         let notes = lines(child.stderr.take().expect("piped"));
-        KcatMember { name, child, records, notes }
+        KcatMember {
+            name,
+            child,
+            records,
+            notes,
+        }
     }
 }
 

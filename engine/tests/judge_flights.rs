@@ -30,15 +30,24 @@ fn every_codec_before_and_after_kill() {
     for (codec, topic) in &topics {
         librdkafka::create_flights_topic(broker.endpoint(), topic);
         librdkafka::write_flights(broker.endpoint(), topic, codec, flights);
-        assert_eq!(librdkafka::read_flights(broker.endpoint(), topic), flights.digests, "{codec}");
+        assert_eq!(
+            librdkafka::read_flights(broker.endpoint(), topic),
+            flights.digests,
+            "{codec}"
+        );
     }
     if !broker.can_be_killed() {
-        return judge.passed("five codecs, each by a group of three; this external broker is not to be killed");
+        return judge
+            .passed("five codecs, each by a group of three; this external broker is not to be killed");
     }
     broker.kill();
     let back = broker.restart();
     for (codec, topic) in &topics {
-        assert_eq!(librdkafka::read_flights(broker.endpoint(), topic), flights.digests, "{codec} after the kill");
+        assert_eq!(
+            librdkafka::read_flights(broker.endpoint(), topic),
+            flights.digests,
+            "{codec} after the kill"
+        );
     }
     judge.passed(&format!(
         "five codecs, each by a group of three, before and after kill -9 (served again in {:.0} ms)",
@@ -78,8 +87,16 @@ fn every_client_before_and_after_kill() {
         ("kcat", "zstd", tools::kcat()),
     ] {
         match tool {
-            Ok(program) if name == "kcat" => ring.push(Client { name, codec, how: How::Kcat(program) }),
-            Ok(program) => ring.push(Client { name, codec, how: How::Program(program) }),
+            Ok(program) if name == "kcat" => ring.push(Client {
+                name,
+                codec,
+                how: How::Kcat(program),
+            }),
+            Ok(program) => ring.push(Client {
+                name,
+                codec,
+                how: How::Program(program),
+            }),
             Err(why) => Judge::begin(&format!("flights-{name}")).skipped(&why),
         }
     }
@@ -87,7 +104,10 @@ fn every_client_before_and_after_kill() {
         return judge.skipped("needs at least three of the clients");
     }
     let mut broker = Broker::start();
-    let topics: Vec<String> = ring.iter().map(|c| unique(&format!("flights-{}", c.name))).collect();
+    let topics: Vec<String> = ring
+        .iter()
+        .map(|c| unique(&format!("flights-{}", c.name)))
+        .collect();
     for (i, client) in ring.iter().enumerate() {
         librdkafka::create_flights_topic(broker.endpoint(), &topics[i]);
         let wrote = client.write(broker.endpoint(), &topics[i], flights);
@@ -111,9 +131,15 @@ fn every_client_before_and_after_kill() {
         for (i, client) in ring.iter().enumerate() {
             ring[(i + 2) % ring.len()].read(broker.endpoint(), &topics[i], flights, client);
         }
-        after = format!(", and again after kill -9 (served again in {:.0} ms)", back.as_secs_f64() * 1000.0);
+        after = format!(
+            ", and again after kill -9 (served again in {:.0} ms)",
+            back.as_secs_f64() * 1000.0
+        );
     }
-    judge.passed(&format!("{} clients, each written, read and cross-read{after}", ring.len()));
+    judge.passed(&format!(
+        "{} clients, each written, read and cross-read{after}",
+        ring.len()
+    ));
 }
 
 impl Client {
@@ -121,15 +147,27 @@ impl Client {
         match &self.how {
             How::Program(program) => {
                 let input = flights.path.display().to_string();
-                let args =
-                    ["write", "--bootstrap", endpoint, "--topic", topic, "--codec", self.codec, "--input", &input];
+                let args = [
+                    "write",
+                    "--bootstrap",
+                    endpoint,
+                    "--topic",
+                    topic,
+                    "--codec",
+                    self.codec,
+                    "--input",
+                    &input,
+                ];
                 let output = program.run(&args, PASS_WITHIN).succeeded();
                 output.says(&format!("wrote {COUNT}"));
                 output.took
             }
             How::Kcat(program) => {
                 // kcat sets no timestamps of its own, and takes the key from the line.
-                let lines: String = flights.iter().map(|f| format!("{}\t{}\n", f.carrier, f.line)).collect();
+                let lines: String = flights
+                    .iter()
+                    .map(|f| format!("{}\t{}\n", f.carrier, f.line))
+                    .collect();
                 let file = tempfile::NamedTempFile::new().expect("a file");
                 std::fs::write(file.path(), lines).expect("lines");
                 let path = file.path().display().to_string();
@@ -152,7 +190,17 @@ impl Client {
             How::Program(program) => {
                 let group = unique("flights-group");
                 let count = COUNT.to_string();
-                let args = ["read", "--bootstrap", endpoint, "--topic", topic, "--group", &group, "--expect", &count];
+                let args = [
+                    "read",
+                    "--bootstrap",
+                    endpoint,
+                    "--topic",
+                    topic,
+                    "--group",
+                    &group,
+                    "--expect",
+                    &count,
+                ];
                 let output = program.run(&args, PASS_WITHIN).succeeded();
                 flights.check(&output, timestamps);
             }
@@ -175,7 +223,10 @@ fn read_by_kcat(program: &Program, endpoint: &str, topic: &str, flights: &Flight
     let mut members = Vec::new();
     for _ in 0..3 {
         let mut command = program.command(&args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("kcat");
         let out = child.stdout.take().expect("piped");
         members.push(support::programs::Killed(child));

@@ -26,7 +26,9 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use support::librdkafka::{LIMIT, admin, config, consumer, create_topic, options, retried, transient, until, watermarks};
+use support::librdkafka::{
+    LIMIT, admin, config, consumer, create_topic, options, retried, transient, until, watermarks,
+};
 use support::{Broker, Judge, say, unique};
 
 const PARTITIONS: i32 = 4;
@@ -50,7 +52,10 @@ impl Random {
 }
 
 fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text}: not a number"))
+    })
 }
 
 /// What a producer knows of its records: the place of each acknowledged one.
@@ -104,14 +109,23 @@ impl Load {
     }
 
     fn acknowledged(&self) -> usize {
-        assert!(!self.threads.iter().any(|t| t.is_finished() && !self.stop.load(Ordering::SeqCst)), "a producer failed");
+        assert!(
+            !self
+                .threads
+                .iter()
+                .any(|t| t.is_finished() && !self.stop.load(Ordering::SeqCst)),
+            "a producer failed"
+        );
         self.acks.iter().map(|a| a.count.load(Ordering::SeqCst)).sum()
     }
 
     /// Ends the load; every record sent has been acknowledged then. Returns how many each producer sent.
     fn finish(&mut self) -> Vec<u64> {
         self.stop.store(true, Ordering::SeqCst);
-        self.threads.drain(..).map(|t| t.join().expect("the producer ended well")).collect()
+        self.threads
+            .drain(..)
+            .map(|t| t.join().expect("the producer ended well"))
+            .collect()
     }
 }
 
@@ -129,8 +143,9 @@ fn produce(endpoint: &str, topic: &str, producer: usize, acks: Arc<Acks>, stop: 
         ("retry.backoff.max.ms", "200"),
         ("socket.timeout.ms", "10000"),
     ];
-    let client: BaseProducer<Context> =
-        config(endpoint, &more).create_with_context(Context { acks: acks.clone() }).expect("producer");
+    let client: BaseProducer<Context> = config(endpoint, &more)
+        .create_with_context(Context { acks: acks.clone() })
+        .expect("producer");
     let mut sent = 0;
     while !stop.load(Ordering::SeqCst) {
         // At most 2,000 records under way: the load goes on as fast as it is acknowledged.
@@ -154,7 +169,10 @@ fn parse(value: &[u8]) -> (usize, u64) {
     let text = std::str::from_utf8(value).expect("the text that was written");
     let mut field = text.split(':');
     let mut next = || field.next().expect("producer and number");
-    (next().parse().expect("a producer"), next().parse().expect("a number"))
+    (
+        next().parse().expect("a producer"),
+        next().parse().expect("a number"),
+    )
 }
 
 /// Follows all partitions while the broker comes and goes, and commits now and then.
@@ -180,7 +198,8 @@ impl Reader {
         let topic = topic.to_owned();
         let mut list = TopicPartitionList::new();
         for p in 0..PARTITIONS {
-            list.add_partition_offset(&topic, p, Offset::Beginning).expect("an offset");
+            list.add_partition_offset(&topic, p, Offset::Beginning)
+                .expect("an offset");
         }
         client.assign(&list).expect("assign");
         let thread = std::thread::spawn(move || {
@@ -190,7 +209,12 @@ impl Reader {
                     Some(Ok(message)) => {
                         let mut seen = mine.seen.lock().expect("the reader's own");
                         let part = &mut seen[message.partition() as usize];
-                        assert_eq!(message.offset(), part.len() as i64, "next offset of {}", message.partition());
+                        assert_eq!(
+                            message.offset(),
+                            part.len() as i64,
+                            "next offset of {}",
+                            message.partition()
+                        );
                         part.push(parse(message.payload().expect("a value")));
                         since += 1;
                     }
@@ -199,10 +223,16 @@ impl Reader {
                 }
                 if since >= 500 {
                     since = 0;
-                    let ends = mine.seen.lock().expect("the reader's own").each_ref().map(|part| part.len() as i64);
+                    let ends = mine
+                        .seen
+                        .lock()
+                        .expect("the reader's own")
+                        .each_ref()
+                        .map(|part| part.len() as i64);
                     let mut at = TopicPartitionList::new();
                     for (p, &end) in ends.iter().enumerate() {
-                        at.add_partition_offset(&topic, p as i32, Offset::Offset(end)).expect("an offset");
+                        at.add_partition_offset(&topic, p as i32, Offset::Offset(end))
+                            .expect("an offset");
                     }
                     // A refused commit says nothing: the broker may be down, or have it all the same.
                     if client.commit(&at, CommitMode::Sync).is_ok() {
@@ -211,17 +241,33 @@ impl Reader {
                 }
             }
         });
-        Reader { shared, thread: Some(thread) }
+        Reader {
+            shared,
+            thread: Some(thread),
+        }
     }
 
     fn total(&self) -> usize {
-        assert!(!self.thread.as_ref().is_some_and(JoinHandle::is_finished), "the reader failed");
-        self.shared.seen.lock().expect("reader").iter().map(Vec::len).sum()
+        assert!(
+            !self.thread.as_ref().is_some_and(JoinHandle::is_finished),
+            "the reader failed"
+        );
+        self.shared
+            .seen
+            .lock()
+            .expect("reader")
+            .iter()
+            .map(Vec::len)
+            .sum()
     }
 
     fn finish(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.thread.take().expect("finished once").join().expect("the reader ended well");
+        self.thread
+            .take()
+            .expect("finished once")
+            .join()
+            .expect("the reader ended well");
     }
 }
 
@@ -264,12 +310,18 @@ fn acknowledged_records_outlive_kill_under_load() {
         let committed_before = *reader.shared.committed.lock().expect("reader");
         broker.kill();
         let back = broker.restart();
-        assert!(back < SERVES_WITHIN || !is_own(), "it served again only after {back:?}");
+        assert!(
+            back < SERVES_WITHIN || !is_own(),
+            "it served again only after {back:?}"
+        );
         times.push(back);
 
         let lookup = consumer(&endpoint, &group, &[]);
         let ends: i64 = (0..PARTITIONS).map(|p| watermarks(&lookup, &topic, p).1).sum();
-        assert!(ends >= acked_before as i64, "round {round}: {ends} records, {acked_before} acknowledged before the kill");
+        assert!(
+            ends >= acked_before as i64,
+            "round {round}: {ends} records, {acked_before} acknowledged before the kill"
+        );
         let mut ask = TopicPartitionList::new();
         (0..PARTITIONS).for_each(|p| {
             ask.add_partition(&topic, p);
@@ -278,23 +330,43 @@ fn acknowledged_records_outlive_kill_under_load() {
         for part in committed.elements() {
             let want = committed_before[part.partition() as usize];
             let found = part.offset().to_raw().unwrap_or(-1).max(0);
-            assert!(found >= want, "round {round}: committed {want}, found {found} in {}", part.partition());
+            assert!(
+                found >= want,
+                "round {round}: committed {want}, found {found} in {}",
+                part.partition()
+            );
         }
         let metadata = lookup.fetch_metadata(None, LIMIT).expect("metadata");
         let names: Vec<&str> = metadata.topics().iter().map(|t| t.name()).collect();
-        assert!(names.contains(&kept.as_str()), "round {round}: the topic created before the kill is missing");
-        assert!(!names.contains(&gone.as_str()), "round {round}: the topic deleted before the kill is back");
+        assert!(
+            names.contains(&kept.as_str()),
+            "round {round}: the topic created before the kill is missing"
+        );
+        assert!(
+            !names.contains(&gone.as_str()),
+            "round {round}: the topic deleted before the kill is back"
+        );
     }
 
     let sent = load.finish();
     let total: u64 = sent.iter().sum();
-    assert_eq!(load.acks.iter().map(|a| a.count.load(Ordering::SeqCst) as u64).sum::<u64>(), total, "acknowledged");
+    assert_eq!(
+        load.acks
+            .iter()
+            .map(|a| a.count.load(Ordering::SeqCst) as u64)
+            .sum::<u64>(),
+        total,
+        "acknowledged"
+    );
     until("the reader's last record", || reader.total() as u64 >= total);
     reader.finish();
     verify(&endpoint, &topic, &sent, &load, &reader);
 
     let worst = times.iter().max().expect("a kill");
-    let list: Vec<String> = times.iter().map(|t| format!("{:.0}", t.as_secs_f64() * 1000.0)).collect();
+    let list: Vec<String> = times
+        .iter()
+        .map(|t| format!("{:.0}", t.as_secs_f64() * 1000.0))
+        .collect();
     judge.passed(&format!(
         "{total} records of {PRODUCERS} producers, {kills} kills; served again after {} ms (worst {:.0} ms)",
         list.join(", "),
@@ -311,10 +383,15 @@ fn verify(endpoint: &str, topic: &str, sent: &[u64], load: &Load, reader: &Reade
     let client = consumer(endpoint, &format!("{topic}-verify"), &[]);
     let total: u64 = sent.iter().sum();
     let ends: Vec<i64> = (0..PARTITIONS).map(|p| watermarks(&client, topic, p).1).collect();
-    assert_eq!(ends.iter().sum::<i64>() as u64, total, "records in the log: each sent one once, {ends:?}");
+    assert_eq!(
+        ends.iter().sum::<i64>() as u64,
+        total,
+        "records in the log: each sent one once, {ends:?}"
+    );
     let mut list = TopicPartitionList::new();
     for p in 0..PARTITIONS {
-        list.add_partition_offset(topic, p, Offset::Beginning).expect("an offset");
+        list.add_partition_offset(topic, p, Offset::Beginning)
+            .expect("an offset");
     }
     client.assign(&list).expect("assign");
     let mut log: Vec<Vec<(usize, u64)>> = vec![Vec::new(); PARTITIONS as usize];
@@ -325,20 +402,37 @@ fn verify(endpoint: &str, topic: &str, sent: &[u64], load: &Load, reader: &Reade
         let part = &mut log[partition as usize];
         assert_eq!(message.offset(), part.len() as i64, "offsets without a gap");
         let (producer, number) = parse(message.payload().expect("a value"));
-        assert_eq!((number % PARTITIONS as u64) as i32, partition, "the partition it was sent to");
+        assert_eq!(
+            (number % PARTITIONS as u64) as i32,
+            partition,
+            "the partition it was sent to"
+        );
         if let Some(before) = last.insert((producer, partition), number) {
-            assert!(number > before, "producer {producer} in partition {partition}: {number} comes after {before}");
+            assert!(
+                number > before,
+                "producer {producer} in partition {partition}: {number} comes after {before}"
+            );
         }
         let acked = load.acks[producer].places.lock().expect("acks").remove(&number);
-        assert_eq!(acked, Some((partition, message.offset())), "record {producer}:{number}: acknowledged and found");
+        assert_eq!(
+            acked,
+            Some((partition, message.offset())),
+            "record {producer}:{number}: acknowledged and found"
+        );
         part.push((producer, number));
     }
     for (producer, acks) in load.acks.iter().enumerate() {
         let missing = acks.places.lock().expect("acks").len();
-        assert_eq!(missing, 0, "acknowledged records of producer {producer} that are not in the log");
+        assert_eq!(
+            missing, 0,
+            "acknowledged records of producer {producer} that are not in the log"
+        );
     }
     let seen = reader.shared.seen.lock().expect("reader");
     for (p, part) in log.iter().enumerate() {
-        assert!(seen[p] == *part, "partition {p}: the live reader saw other records than the log holds");
+        assert!(
+            seen[p] == *part,
+            "partition {p}: the live reader saw other records than the log holds"
+        );
     }
 }

@@ -46,14 +46,21 @@ fn librdkafka() {
     configs(&admin, endpoint, &prefix);
     records(&admin, endpoint, &prefix);
     deletion(&admin, endpoint, &prefix);
-    judge.passed("topics, five codecs, timestamps, offsets, eager and cooperative groups, configs, deletions");
+    judge
+        .passed("topics, five codecs, timestamps, offsets, eager and cooperative groups, configs, deletions");
 }
 
 fn topics(admin: &Admin, endpoint: &str, prefix: &str) {
     let topic = format!("{prefix}-topics");
     create_topic(admin, &topic, 3, &[("max.message.bytes", "65536")]).expect("topic");
-    assert_eq!(create_topic(admin, &topic, 3, &[]), Err(RDKafkaErrorCode::TopicAlreadyExists));
-    assert_eq!(create_topic(admin, "not/legal", 1, &[]), Err(RDKafkaErrorCode::InvalidTopic));
+    assert_eq!(
+        create_topic(admin, &topic, 3, &[]),
+        Err(RDKafkaErrorCode::TopicAlreadyExists)
+    );
+    assert_eq!(
+        create_topic(admin, "not/legal", 1, &[]),
+        Err(RDKafkaErrorCode::InvalidTopic)
+    );
     let bad = create_topic(admin, &format!("{prefix}-bad"), 1, &[("retention.ms", "soon")]);
     assert_eq!(bad, Err(RDKafkaErrorCode::InvalidConfig));
     let grow = NewPartitions::new(&topic, 5);
@@ -66,7 +73,13 @@ fn topics(admin: &Admin, endpoint: &str, prefix: &str) {
     });
     let metadata = lookup.fetch_metadata(None, LIMIT).expect("metadata");
     assert!(metadata.topics().iter().any(|t| t.name() == topic));
-    assert!(lookup.client().fetch_cluster_id(LIMIT).is_some_and(|id| !id.is_empty()), "cluster id");
+    assert!(
+        lookup
+            .client()
+            .fetch_cluster_id(LIMIT)
+            .is_some_and(|id| !id.is_empty()),
+        "cluster id"
+    );
 }
 
 /// Counts acknowledgements and keeps the offsets, in the order of sending.
@@ -83,7 +96,11 @@ impl ProducerContext for Acks {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: Box<usize>) {
         match result {
-            Ok(message) => self.offsets.lock().expect("acks").push((*number, message.offset())),
+            Ok(message) => self
+                .offsets
+                .lock()
+                .expect("acks")
+                .push((*number, message.offset())),
             Err((error, _)) => *self.refused.lock().expect("acks") = error.rdkafka_error_code(),
         }
     }
@@ -101,7 +118,13 @@ fn sample(codec: &str, i: usize) -> Sample {
     let value = match i % 11 {
         5 => None,
         6 => Some(Vec::new()),
-        _ => Some([b"\xff\0".as_slice(), format!("{codec}-{i}-{}", "x".repeat(i * 37 % 500)).as_bytes()].concat()),
+        _ => Some(
+            [
+                b"\xff\0".as_slice(),
+                format!("{codec}-{i}-{}", "x".repeat(i * 37 % 500)).as_bytes(),
+            ]
+            .concat(),
+        ),
     };
     Sample {
         key: (i % 7 != 3).then(|| format!("key-{}", i % 10)),
@@ -121,14 +144,22 @@ fn round_trip(admin: &Admin, endpoint: &str, prefix: &str, codec: &str) {
     let topic = format!("{prefix}-codec-{codec}");
     create_topic(admin, &topic, 3, &[("retention.ms", "-1")]).expect("topic");
     let acks = Acks::default();
-    let more = [("compression.type", codec), ("enable.idempotence", "true"), ("linger.ms", "20")];
-    let producer: BaseProducer<Acks> =
-        config(endpoint, &more).create_with_context(acks.clone()).expect("producer");
+    let more = [
+        ("compression.type", codec),
+        ("enable.idempotence", "true"),
+        ("linger.ms", "20"),
+    ];
+    let producer: BaseProducer<Acks> = config(endpoint, &more)
+        .create_with_context(acks.clone())
+        .expect("producer");
     for i in 0..RECORDS {
         let sample = sample(codec, i);
         let mut headers = OwnedHeaders::new();
         for (key, value) in &sample.headers {
-            headers = headers.insert(Header { key, value: value.as_ref() });
+            headers = headers.insert(Header {
+                key,
+                value: value.as_ref(),
+            });
         }
         let mut record = BaseRecord::<str, [u8], Box<usize>>::with_opaque_to(&topic, Box::new(i))
             .partition((i % 3) as i32)
@@ -154,22 +185,39 @@ fn round_trip(admin: &Admin, endpoint: &str, prefix: &str, codec: &str) {
         seen[p] += 1;
         let want = sample(codec, i);
         assert_eq!(message.offset(), (i / 3) as i64, "offset of record {i}");
-        assert_eq!(message.key(), want.key.as_deref().map(str::as_bytes), "key of record {i}");
+        assert_eq!(
+            message.key(),
+            want.key.as_deref().map(str::as_bytes),
+            "key of record {i}"
+        );
         assert_eq!(message.payload(), want.value.as_deref(), "value of record {i}");
-        assert_eq!(message.timestamp().to_millis(), Some(want.timestamp), "timestamp of record {i}");
-        let headers: Vec<(&str, Option<Vec<u8>>)> =
-            message.headers().expect("headers").iter().map(|h| (h.key, h.value.map(<[u8]>::to_vec))).collect();
+        assert_eq!(
+            message.timestamp().to_millis(),
+            Some(want.timestamp),
+            "timestamp of record {i}"
+        );
+        let headers: Vec<(&str, Option<Vec<u8>>)> = message
+            .headers()
+            .expect("headers")
+            .iter()
+            .map(|h| (h.key, h.value.map(<[u8]>::to_vec)))
+            .collect();
         assert_eq!(headers, want.headers, "headers of record {i}");
     }
     assign(&reader, &topic, &[(1, 77)]);
-    assert_eq!(next(&reader).offset(), 77, "first record after a seek into a batch");
+    assert_eq!(
+        next(&reader).offset(),
+        77,
+        "first record after a seek into a batch"
+    );
     assert_eq!(watermarks(&reader, &topic, 2), (0, 200));
 }
 
 fn assign(consumer: &BaseConsumer, topic: &str, at: &[(i32, i64)]) {
     let mut list = TopicPartitionList::new();
     for &(partition, offset) in at {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))
+            .expect("an offset");
     }
     consumer.assign(&list).expect("assign");
 }
@@ -179,16 +227,29 @@ fn timestamps(endpoint: &str, prefix: &str) {
     let lookup = consumer(endpoint, "lookup", &[]);
     let offset_at = |partition: i32, at: i64| {
         let mut ask = TopicPartitionList::new();
-        ask.add_partition_offset(&topic, partition, Offset::Offset(at)).expect("a time");
-        lookup.offsets_for_times(ask, LIMIT).expect("offsets_for_times").elements()[0].offset()
+        ask.add_partition_offset(&topic, partition, Offset::Offset(at))
+            .expect("a time");
+        lookup
+            .offsets_for_times(ask, LIMIT)
+            .expect("offsets_for_times")
+            .elements()[0]
+            .offset()
     };
     for i in [0, 1, 2, 3, 100, 101, 298, 597, 598, 599_usize] {
         for before in if i < 3 { &[0][..] } else { &[0, 1, 2999] } {
             let found = offset_at((i % 3) as i32, BASE_TIME + i as i64 * 1000 - before);
-            assert_eq!(found, Offset::Offset((i / 3) as i64), "for the timestamp of record {i} less {before}");
+            assert_eq!(
+                found,
+                Offset::Offset((i / 3) as i64),
+                "for the timestamp of record {i} less {before}"
+            );
         }
     }
-    assert_eq!(offset_at(0, BASE_TIME + 10_000_000), Offset::End, "a time after the last record");
+    assert_eq!(
+        offset_at(0, BASE_TIME + 10_000_000),
+        Offset::End,
+        "a time after the last record"
+    );
     assign(&lookup, &topic, &[(0, 100)]);
     assert_eq!(next(&lookup).timestamp().to_millis(), Some(BASE_TIME + 300_000));
 }
@@ -200,7 +261,8 @@ fn offsets(endpoint: &str, prefix: &str) {
     let mut zero = to.add_partition(&topic, 0);
     zero.set_offset(Offset::Offset(11)).expect("an offset");
     zero.set_metadata("note ü");
-    to.add_partition_offset(&topic, 1, Offset::Offset(22)).expect("an offset");
+    to.add_partition_offset(&topic, 1, Offset::Offset(22))
+        .expect("an offset");
     writer.commit(&to, CommitMode::Sync).expect("commit");
     drop(writer);
     let reader = consumer(endpoint, &group, &[]);
@@ -209,8 +271,11 @@ fn offsets(endpoint: &str, prefix: &str) {
         ask.add_partition(&topic, p);
     }
     let found = reader.committed_offsets(ask, LIMIT).expect("committed");
-    let found: Vec<(Offset, String)> =
-        found.elements().iter().map(|e| (e.offset(), e.metadata().to_owned())).collect();
+    let found: Vec<(Offset, String)> = found
+        .elements()
+        .iter()
+        .map(|e| (e.offset(), e.metadata().to_owned()))
+        .collect();
     assert_eq!(found[0], (Offset::Offset(11), "note ü".to_owned()));
     assert_eq!(found[1].0, Offset::Offset(22));
     assert_eq!(found[2].0, Offset::Invalid, "never committed");
@@ -228,8 +293,9 @@ fn groups(admin: &Admin, endpoint: &str, prefix: &str, strategy: &str) {
         let (stop, produced) = (stop.clone(), produced.clone());
         std::thread::spawn(move || {
             let acks = Acks::default();
-            let producer: BaseProducer<Acks> =
-                config(&endpoint, &[("linger.ms", "2")]).create_with_context(acks.clone()).expect("producer");
+            let producer: BaseProducer<Acks> = config(&endpoint, &[("linger.ms", "2")])
+                .create_with_context(acks.clone())
+                .expect("producer");
             while !stop.load(Ordering::SeqCst) {
                 // The load follows the group: never more than 2000 records ahead of it.
                 if produced.load(Ordering::SeqCst) > ledger.delivered() + 2000 {
@@ -252,19 +318,27 @@ fn groups(admin: &Admin, endpoint: &str, prefix: &str, strategy: &str) {
     let a = join("A");
     until("delivery to A", || a.delivered() > 300);
     let b = join("B");
-    until("delivery to B", || b.delivered() > 300 && a.assigned() == 3 && b.assigned() == 3);
+    until("delivery to B", || {
+        b.delivered() > 300 && a.assigned() == 3 && b.assigned() == 3
+    });
     let c = join("C");
-    until("delivery to C", || c.delivered() > 300 && a.assigned() + b.assigned() + c.assigned() == 6);
+    until("delivery to C", || {
+        c.delivered() > 300 && a.assigned() + b.assigned() + c.assigned() == 6
+    });
     let lookup = consumer(endpoint, "lookup", &[]);
     let listed = lookup.fetch_group_list(Some(&topic), LIMIT).expect("group list");
     assert_eq!(listed.groups()[0].members().len(), 3, "members described");
     assert_eq!(listed.groups()[0].state(), "Stable");
     b.leave();
     let mark = ledger.delivered();
-    until("delivery after B left", || a.assigned() + c.assigned() == 6 && ledger.delivered() > mark + 600);
+    until("delivery after B left", || {
+        a.assigned() + c.assigned() == 6 && ledger.delivered() > mark + 600
+    });
     stop.store(true, Ordering::SeqCst);
     load.join().expect("the load ended well");
-    until("last record", || ledger.delivered() == produced.load(Ordering::SeqCst));
+    until("last record", || {
+        ledger.delivered() == produced.load(Ordering::SeqCst)
+    });
     a.leave();
     c.leave();
     let reader = consumer(endpoint, &topic, &[]);
@@ -273,8 +347,17 @@ fn groups(admin: &Admin, endpoint: &str, prefix: &str, strategy: &str) {
         ask.add_partition(&topic, p);
     });
     let end = Offset::Offset((produced.load(Ordering::SeqCst) / 6) as i64);
-    for part in reader.committed_offsets(ask, LIMIT).expect("committed").elements() {
-        assert_eq!(part.offset(), end, "committed end of partition {}", part.partition());
+    for part in reader
+        .committed_offsets(ask, LIMIT)
+        .expect("committed")
+        .elements()
+    {
+        assert_eq!(
+            part.offset(),
+            end,
+            "committed end of partition {}",
+            part.partition()
+        );
     }
 }
 
@@ -292,33 +375,49 @@ fn configs(admin: &Admin, endpoint: &str, prefix: &str) {
     let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("retention.ms", "7200000");
     let changed = block_on(admin.alter_configs([&change], &options())).expect("alter_configs");
     assert!(changed.iter().all(Result::is_ok), "{changed:?}");
-    until("new configs", || read("retention.ms").as_deref() == Some("7200000"));
+    until("new configs", || {
+        read("retention.ms").as_deref() == Some("7200000")
+    });
     assert_eq!(read("max.message.bytes").as_deref(), Some("1048588"));
 
     // Back to a small limit, which a producer that would send more then meets.
     let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "65536");
     block_on(admin.alter_configs([&change], &options())).expect("alter_configs");
-    until("small limit", || read("max.message.bytes").as_deref() == Some("65536"));
+    until("small limit", || {
+        read("max.message.bytes").as_deref() == Some("65536")
+    });
     let acks = Acks::default();
-    let producer: BaseProducer<Acks> =
-        config(endpoint, &[("message.max.bytes", "10000000")]).create_with_context(acks.clone()).expect("producer");
+    let producer: BaseProducer<Acks> = config(endpoint, &[("message.max.bytes", "10000000")])
+        .create_with_context(acks.clone())
+        .expect("producer");
     let value = vec![b'0'; 200_000];
-    let record = BaseRecord::<str, [u8], Box<usize>>::with_opaque_to(&topic, Box::new(0)).partition(0).payload(&value);
+    let record = BaseRecord::<str, [u8], Box<usize>>::with_opaque_to(&topic, Box::new(0))
+        .partition(0)
+        .payload(&value);
     producer.send(record).map_err(|(error, _)| error).expect("send");
     producer.flush(LIMIT).expect("flush");
-    assert_eq!(*acks.refused.lock().expect("acks"), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+    assert_eq!(
+        *acks.refused.lock().expect("acks"),
+        Some(RDKafkaErrorCode::MessageSizeTooLarge)
+    );
 }
 
 fn records(admin: &Admin, endpoint: &str, prefix: &str) {
     let topic = format!("{prefix}-codec-none");
     let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&topic, 0, Offset::Offset(120)).expect("an offset");
+    before
+        .add_partition_offset(&topic, 0, Offset::Offset(120))
+        .expect("an offset");
     let gone = block_on(admin.delete_records(&before, &options())).expect("delete_records");
     assert_eq!(gone.elements()[0].offset(), Offset::Offset(120), "low watermark");
     let reader = consumer(endpoint, "reader", &[]);
     assert_eq!(watermarks(&reader, &topic, 0), (120, 200));
     assign(&reader, &topic, &[(0, 5)]);
-    assert_eq!(next(&reader).offset(), 120, "first record after a reset to earliest");
+    assert_eq!(
+        next(&reader).offset(),
+        120,
+        "first record after a reset to earliest"
+    );
 }
 
 fn deletion(admin: &Admin, endpoint: &str, prefix: &str) {
@@ -328,7 +427,12 @@ fn deletion(admin: &Admin, endpoint: &str, prefix: &str) {
     let lookup = consumer(endpoint, "lookup", &[]);
     let mine = || -> Vec<String> {
         let metadata = lookup.fetch_metadata(None, LIMIT).expect("metadata");
-        metadata.topics().iter().map(|t| t.name().to_owned()).filter(|t| t.starts_with(prefix)).collect()
+        metadata
+            .topics()
+            .iter()
+            .map(|t| t.name().to_owned())
+            .filter(|t| t.starts_with(prefix))
+            .collect()
     };
     let names = mine();
     assert_eq!(names.len(), 8, "{names:?}");
@@ -337,5 +441,8 @@ fn deletion(admin: &Admin, endpoint: &str, prefix: &str) {
     assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
     until("end of the topics", || mine().is_empty());
     let again = block_on(admin.delete_topics(&names[..1], &options())).expect("delete_topics");
-    assert_eq!(again[0].as_ref().map_err(|(_, code)| *code), Err(RDKafkaErrorCode::UnknownTopicOrPartition));
+    assert_eq!(
+        again[0].as_ref().map_err(|(_, code)| *code),
+        Err(RDKafkaErrorCode::UnknownTopicOrPartition)
+    );
 }

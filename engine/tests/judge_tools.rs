@@ -36,12 +36,24 @@ impl Answer {
 
     fn fails(self, why: &str) -> Answer {
         assert_ne!(self.status, 0, "{} should fail\n{}", self.call, self.out);
-        assert!(self.out.contains(why) || self.err.contains(why), "{}: no {why:?}\n{}\n{}", self.call, self.out, self.err);
+        assert!(
+            self.out.contains(why) || self.err.contains(why),
+            "{}: no {why:?}\n{}\n{}",
+            self.call,
+            self.out,
+            self.err
+        );
         self
     }
 
     fn says(self, text: &str) -> Answer {
-        assert!(self.out.contains(text), "{} does not say {text:?}\n{}\n{}", self.call, self.out, self.err);
+        assert!(
+            self.out.contains(text),
+            "{} does not say {text:?}\n{}\n{}",
+            self.call,
+            self.out,
+            self.err
+        );
         self
     }
 
@@ -58,7 +70,10 @@ impl Answer {
 impl Shell {
     fn start(program: &tools::Program, bootstrap: &str) -> Shell {
         let mut command: Command = program.command(&[]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut jvm = command.spawn().expect("java");
         let input = jvm.stdin.take().expect("piped");
         let mut from = BufReader::new(jvm.stdout.take().expect("piped"));
@@ -75,11 +90,22 @@ impl Shell {
                 };
                 let (out, err) = (text(word[2]), text(word[3]));
                 let status = word[1].parse().expect("a status");
-                let _ = send.send(Answer { call: String::new(), status, out, err });
+                let _ = send.send(Answer {
+                    call: String::new(),
+                    status,
+                    out,
+                    err,
+                });
                 line.clear();
             }
         });
-        Shell { jvm, input, answers, bootstrap: bootstrap.to_owned(), calls: 0 }
+        Shell {
+            jvm,
+            input,
+            answers,
+            bootstrap: bootstrap.to_owned(),
+            calls: 0,
+        }
     }
 
     /// Calls a tool with `--bootstrap-server` and these arguments (split at spaces), and bytes as its standard input.
@@ -156,7 +182,12 @@ fn cluster(shell: &mut Shell) {
         .out
         .lines()
         .filter_map(|line| line.trim().split_once("): "))
-        .map(|(name, range)| (name.split('(').next().expect("a name"), range.split(" [").next().expect("a range")))
+        .map(|(name, range)| {
+            (
+                name.split('(').next().expect("a name"),
+                range.split(" [").next().expect("a range"),
+            )
+        })
         .collect();
     // Kafka 4.3's ranges of what is served; the tool's own client intersects them with its own.
     for (api, range) in [
@@ -195,18 +226,46 @@ fn cluster(shell: &mut Shell) {
 
 fn topics(shell: &mut Shell, topic: &str) {
     let create = format!("--create --topic {topic} --partitions 3 --config retention.ms=3600000");
-    shell.call("TopicCommand", &create).ok().says(&format!("Created topic {topic}."));
+    shell
+        .call("TopicCommand", &create)
+        .ok()
+        .says(&format!("Created topic {topic}."));
     shell.call("TopicCommand", &create).fails("already exists");
-    shell.call("TopicCommand", &format!("{create} --if-not-exists")).ok();
+    shell
+        .call("TopicCommand", &format!("{create} --if-not-exists"))
+        .ok();
     shell.call("TopicCommand", "--list").ok().says(topic);
-    let described = shell.call("TopicCommand", &format!("--describe --topic {topic}")).ok();
-    let described = described.says("PartitionCount: 3").says("ReplicationFactor: 1").says("retention.ms=3600000");
-    assert_eq!(described.out.matches("Partition: ").count(), 3, "{}", described.out);
-    assert!(!described.out.contains("none"), "a partition without a leader\n{}", described.out);
-    shell.call("TopicCommand", &format!("--alter --topic {topic} --partitions 4")).ok();
-    shell.call("TopicCommand", &format!("--describe --topic {topic}")).ok().says("PartitionCount: 4");
-    shell.call("TopicCommand", &format!("--alter --topic {topic} --partitions 2")).fails("");
-    let under = shell.call("TopicCommand", "--describe --under-replicated-partitions").ok();
+    let described = shell
+        .call("TopicCommand", &format!("--describe --topic {topic}"))
+        .ok();
+    let described = described
+        .says("PartitionCount: 3")
+        .says("ReplicationFactor: 1")
+        .says("retention.ms=3600000");
+    assert_eq!(
+        described.out.matches("Partition: ").count(),
+        3,
+        "{}",
+        described.out
+    );
+    assert!(
+        !described.out.contains("none"),
+        "a partition without a leader\n{}",
+        described.out
+    );
+    shell
+        .call("TopicCommand", &format!("--alter --topic {topic} --partitions 4"))
+        .ok();
+    shell
+        .call("TopicCommand", &format!("--describe --topic {topic}"))
+        .ok()
+        .says("PartitionCount: 4");
+    shell
+        .call("TopicCommand", &format!("--alter --topic {topic} --partitions 2"))
+        .fails("");
+    let under = shell
+        .call("TopicCommand", "--describe --under-replicated-partitions")
+        .ok();
     assert!(!under.out.contains(topic), "{}", under.out);
 }
 
@@ -218,7 +277,10 @@ fn console(shell: &mut Shell, topic: &str) {
         for i in 0..200 {
             let (key, value) = (format!("k{}", i % 7), format!("{codec} {i} grüße"));
             lines.push_str(&format!("h1:x,h2:{i}|{key}|{value}\n"));
-            written.entry(key).or_default().push(format!("h1:x,h2:{i}|{value}"));
+            written
+                .entry(key)
+                .or_default()
+                .push(format!("h1:x,h2:{i}|{value}"));
         }
         let args = format!(
             "--topic {topic} --compression-codec {codec} --reader-property parse.headers=true \
@@ -235,27 +297,56 @@ fn console(shell: &mut Shell, topic: &str) {
     let mut found = BTreeMap::<String, Vec<String>>::new();
     for line in read.out.lines() {
         let mut part = line.splitn(3, '|');
-        let mut next = || part.next().unwrap_or_else(|| panic!("a line of three fields: {line:?}"));
+        let mut next = || {
+            part.next()
+                .unwrap_or_else(|| panic!("a line of three fields: {line:?}"))
+        };
         let (headers, key, value) = (next(), next(), next());
-        found.entry(key.to_owned()).or_default().push(format!("{headers}|{value}"));
+        found
+            .entry(key.to_owned())
+            .or_default()
+            .push(format!("{headers}|{value}"));
     }
     assert_eq!(found, written, "lines read by key, in order");
-    assert!(read.err.contains("Processed a total of 1000 messages"), "{}", read.err);
+    assert!(
+        read.err.contains("Processed a total of 1000 messages"),
+        "{}",
+        read.err
+    );
 
     // One record of one partition, by its offset.
     let offsets = shell.call("GetOffsetShell", &format!("--topic {topic}")).ok();
-    let ends: Vec<i64> =
-        (0..4).map(|p| value_after(&offsets.out, &format!("{topic}:{p}:")).parse().expect("an offset")).collect();
+    let ends: Vec<i64> = (0..4)
+        .map(|p| {
+            value_after(&offsets.out, &format!("{topic}:{p}:"))
+                .parse()
+                .expect("an offset")
+        })
+        .collect();
     assert_eq!(ends.iter().sum::<i64>(), 1000, "{}", offsets.out);
-    let part = ends.iter().position(|&end| end > 10).expect("a partition with records");
+    let part = ends
+        .iter()
+        .position(|&end| end > 10)
+        .expect("a partition with records");
     let one = format!(
         "--topic {topic} --partition {part} --offset 5 --max-messages 1 --timeout-ms 30000 \
          --formatter-property print.offset=true --formatter-property print.partition=true"
     );
-    shell.call("consumer.ConsoleConsumer", &one).ok().says(&format!("Partition:{part}\tOffset:5\t"));
-    shell.call("GetOffsetShell", &format!("--topic {topic} --time earliest")).ok().says(&format!("{topic}:{part}:0"));
-    shell.call("GetOffsetShell", &format!("--topic {topic} --time max-timestamp")).ok();
-    shell.call("GetOffsetShell", &format!("--topic {topic} --time 1")).ok().says(&format!("{topic}:{part}:0"));
+    shell
+        .call("consumer.ConsoleConsumer", &one)
+        .ok()
+        .says(&format!("Partition:{part}\tOffset:5\t"));
+    shell
+        .call("GetOffsetShell", &format!("--topic {topic} --time earliest"))
+        .ok()
+        .says(&format!("{topic}:{part}:0"));
+    shell
+        .call("GetOffsetShell", &format!("--topic {topic} --time max-timestamp"))
+        .ok();
+    shell
+        .call("GetOffsetShell", &format!("--topic {topic} --time 1"))
+        .ok()
+        .says(&format!("{topic}:{part}:0"));
 }
 
 fn value_after<'a>(text: &'a str, prefix: &str) -> &'a str {
@@ -273,38 +364,90 @@ fn groups(shell: &mut Shell, topic: &str) {
     let mut total = 0;
     for part in ["0", "1", "2", "3"] {
         let row = described.row(&[topic, topic, part]);
-        assert_eq!(row[3], row[4], "committed and end offset of partition {part}\n{}", described.out);
+        assert_eq!(
+            row[3], row[4],
+            "committed and end offset of partition {part}\n{}",
+            described.out
+        );
         assert_eq!(row[5], "0", "lag of partition {part}\n{}", described.out);
         total += row[3].parse::<i64>().expect("an offset");
     }
     assert_eq!(total, 1000, "{}", described.out);
-    let state = shell.call(tool, &format!("--describe --group {topic} --state")).ok();
+    let state = shell
+        .call(tool, &format!("--describe --group {topic} --state"))
+        .ok();
     assert!(state.row(&[topic]).contains(&"Empty".to_owned()), "{}", state.out);
-    shell.call(tool, &format!("--describe --group {topic} --members")).ok();
+    shell
+        .call(tool, &format!("--describe --group {topic} --members"))
+        .ok();
 
     let reset = format!("--reset-offsets --group {topic} --topic {topic}:0,1");
-    assert_eq!(shell.call(tool, &format!("{reset} --to-offset 1 --execute")).ok().row(&[topic, topic, "1"])[3], "1");
-    assert_eq!(shell.call(tool, &format!("{reset} --shift-by 1 --execute")).ok().row(&[topic, topic, "0"])[3], "2");
-    assert_eq!(shell.call(tool, &format!("{reset} --to-earliest --dry-run")).ok().row(&[topic, topic, "0"])[3], "0");
     assert_eq!(
-        shell.call(tool, &format!("{reset} --to-datetime 2020-01-01T00:00:00.000 --execute")).ok().row(&[topic, topic, "0"])
-            [3],
+        shell
+            .call(tool, &format!("{reset} --to-offset 1 --execute"))
+            .ok()
+            .row(&[topic, topic, "1"])[3],
+        "1"
+    );
+    assert_eq!(
+        shell
+            .call(tool, &format!("{reset} --shift-by 1 --execute"))
+            .ok()
+            .row(&[topic, topic, "0"])[3],
+        "2"
+    );
+    assert_eq!(
+        shell
+            .call(tool, &format!("{reset} --to-earliest --dry-run"))
+            .ok()
+            .row(&[topic, topic, "0"])[3],
+        "0"
+    );
+    assert_eq!(
+        shell
+            .call(
+                tool,
+                &format!("{reset} --to-datetime 2020-01-01T00:00:00.000 --execute")
+            )
+            .ok()
+            .row(&[topic, topic, "0"])[3],
         "0"
     );
     let after = shell.call(tool, &format!("--describe --group {topic}")).ok();
     assert_eq!(after.row(&[topic, topic, "0"])[3], "0", "{}", after.out);
-    shell.call(tool, &format!("--delete-offsets --group {topic} --topic {topic}:1")).ok().says("Successful");
+    shell
+        .call(
+            tool,
+            &format!("--delete-offsets --group {topic} --topic {topic}:1"),
+        )
+        .ok()
+        .says("Successful");
     let after = shell.call(tool, &format!("--describe --group {topic}")).ok();
-    assert!(!after.out.lines().any(|l| l.split_whitespace().take(3).eq([topic, topic, "1"])), "{}", after.out);
-    shell.call(tool, &format!("--delete --group {topic}")).ok().says("was successful");
-    shell.call(tool, &format!("--describe --group {topic}")).says("not found");
+    assert!(
+        !after
+            .out
+            .lines()
+            .any(|l| l.split_whitespace().take(3).eq([topic, topic, "1"])),
+        "{}",
+        after.out
+    );
+    shell
+        .call(tool, &format!("--delete --group {topic}"))
+        .ok()
+        .says("was successful");
+    shell
+        .call(tool, &format!("--describe --group {topic}"))
+        .says("not found");
 }
 
 fn configs(shell: &mut Shell, topic: &str) {
     let tool = "kafka.admin.ConfigCommand";
     let entity = format!("--entity-type topics --entity-name {topic}");
     shell
-        .call(tool, &format!("--alter {entity} --add-config retention.ms=7200000,max.message.bytes=50000"))
+        .call(
+            tool,
+            &format!("--alter {entity} --add-config retention.ms=7200000,max.message.bytes=50000"),
+        )
         .ok()
         .says("Completed updating config");
     shell
@@ -323,17 +466,39 @@ fn configs(shell: &mut Shell, topic: &str) {
         "segment.ms=",
         "min.insync.replicas=1 ",
     ] {
-        assert!(all.out.contains(&format!("\n  {config}")), "no {config}\n{}", all.out);
+        assert!(
+            all.out.contains(&format!("\n  {config}")),
+            "no {config}\n{}",
+            all.out
+        );
     }
-    shell.call(tool, &format!("--alter {entity} --delete-config max.message.bytes")).ok();
+    shell
+        .call(
+            tool,
+            &format!("--alter {entity} --delete-config max.message.bytes"),
+        )
+        .ok();
     let left = shell.call(tool, &format!("--describe {entity}")).ok();
     assert!(!left.out.contains("max.message.bytes"), "{}", left.out);
-    shell.call(tool, &format!("--alter {entity} --add-config retention.ms=soon")).fails("");
-    shell.call(tool, &format!("--alter {entity} --add-config no.such.config=1")).fails("");
-    let node = shell.call("ClusterTool", "list-endpoints").ok();
-    let node = node.out.lines().nth(1).and_then(|l| l.split_whitespace().next()).expect("a node").to_owned();
     shell
-        .call(tool, &format!("--describe --entity-type brokers --entity-name {node} --all"))
+        .call(tool, &format!("--alter {entity} --add-config retention.ms=soon"))
+        .fails("");
+    shell
+        .call(tool, &format!("--alter {entity} --add-config no.such.config=1"))
+        .fails("");
+    let node = shell.call("ClusterTool", "list-endpoints").ok();
+    let node = node
+        .out
+        .lines()
+        .nth(1)
+        .and_then(|l| l.split_whitespace().next())
+        .expect("a node")
+        .to_owned();
+    shell
+        .call(
+            tool,
+            &format!("--describe --entity-type brokers --entity-name {node} --all"),
+        )
         .ok()
         .says("All configs for broker");
 }
@@ -351,14 +516,19 @@ fn records(shell: &mut Shell, topic: &str) {
     )
     .expect("the offsets");
     shell
-        .call("DeleteRecordsCommand", &format!("--offset-json-file {}", file.display()))
+        .call(
+            "DeleteRecordsCommand",
+            &format!("--offset-json-file {}", file.display()),
+        )
         .ok()
         .says(&format!("partition: {topic}-{part}\tlow_watermark: 7"));
     shell
         .call("GetOffsetShell", &format!("--topic {topic} --time earliest"))
         .ok()
         .says(&format!("{topic}:{part}:7"));
-    let dirs = shell.call("LogDirsCommand", &format!("--describe --topic-list {topic}")).ok();
+    let dirs = shell
+        .call("LogDirsCommand", &format!("--describe --topic-list {topic}"))
+        .ok();
     let json = dirs.out.lines().find(|line| line.starts_with('{')).expect("JSON");
     let dirs: serde_json::Value = serde_json::from_str(json).expect("JSON");
     let parts: Vec<&serde_json::Value> = dirs["brokers"]
@@ -375,28 +545,60 @@ fn records(shell: &mut Shell, topic: &str) {
 
 fn performance(shell: &mut Shell, topic: &str) {
     let perf = &format!("{topic}-perf");
-    shell.call("TopicCommand", &format!("--create --topic {perf} --partitions 3")).ok();
+    shell
+        .call("TopicCommand", &format!("--create --topic {perf} --partitions 3"))
+        .ok();
     let produce = format!(
         "--topic {perf} --num-records 20000 --record-size 200 --throughput -1 \
          --command-property acks=all --command-property compression.type=lz4"
     );
-    shell.call("ProducerPerformance", &produce).ok().says("20000 records sent");
-    let read =
-        shell.call("ConsumerPerformance", &format!("--topic {perf} --num-records 20000 --timeout 30000")).ok();
-    let figures: Vec<&str> = read.out.lines().last().expect("figures").split(", ").collect();
-    assert_eq!(figures.get(4).and_then(|n| n.parse::<u64>().ok()), Some(20_000), "{}", read.out);
     shell
-        .call("EndToEndLatency", &format!("--topic {perf} --num-records 50 --producer-acks all --record-size 100"))
+        .call("ProducerPerformance", &produce)
+        .ok()
+        .says("20000 records sent");
+    let read = shell
+        .call(
+            "ConsumerPerformance",
+            &format!("--topic {perf} --num-records 20000 --timeout 30000"),
+        )
+        .ok();
+    let figures: Vec<&str> = read.out.lines().last().expect("figures").split(", ").collect();
+    assert_eq!(
+        figures.get(4).and_then(|n| n.parse::<u64>().ok()),
+        Some(20_000),
+        "{}",
+        read.out
+    );
+    shell
+        .call(
+            "EndToEndLatency",
+            &format!("--topic {perf} --num-records 50 --producer-acks all --record-size 100"),
+        )
         .ok()
         .says("Percentiles:");
 }
 
 fn verifiable(shell: &mut Shell, topic: &str) {
     let topic = &format!("{topic}-verifiable");
-    shell.call("TopicCommand", &format!("--create --topic {topic} --partitions 1")).ok();
+    shell
+        .call(
+            "TopicCommand",
+            &format!("--create --topic {topic} --partitions 1"),
+        )
+        .ok();
     // In a JVM of its own: it counts on the JVM's end to wait for the last acknowledgements.
-    let producer = tools::java_class("org.apache.kafka.tools.VerifiableProducer").expect("the tools were there before");
-    let args = ["--bootstrap-server", &shell.bootstrap, "--topic", topic, "--max-messages", "500", "--acks", "-1"];
+    let producer =
+        tools::java_class("org.apache.kafka.tools.VerifiableProducer").expect("the tools were there before");
+    let args = [
+        "--bootstrap-server",
+        &shell.bootstrap,
+        "--topic",
+        topic,
+        "--max-messages",
+        "500",
+        "--acks",
+        "-1",
+    ];
     let sent = producer.run(&args, Duration::from_secs(90)).succeeded();
     shell.calls += 1;
     let events = |text: &str, name: &str| -> Vec<serde_json::Value> {
@@ -406,24 +608,52 @@ fn verifiable(shell: &mut Shell, topic: &str) {
             .collect()
     };
     let sent = events(&sent.stdout, "producer_send_success");
-    let offsets: Vec<i64> = sent.iter().map(|e| e["offset"].as_i64().expect("an offset")).collect();
+    let offsets: Vec<i64> = sent
+        .iter()
+        .map(|e| e["offset"].as_i64().expect("an offset"))
+        .collect();
     assert_eq!(offsets, (0..500).collect::<Vec<i64>>(), "offsets acknowledged");
     let read = shell
-        .call("VerifiableConsumer", &format!("--topic {topic} --group-id {topic} --max-messages 500 --verbose"))
+        .call(
+            "VerifiableConsumer",
+            &format!("--topic {topic} --group-id {topic} --max-messages 500 --verbose"),
+        )
         .ok();
     let values: Vec<String> = events(&read.out, "record_data")
         .iter()
         .map(|e| e["value"].as_str().expect("a value").to_owned())
         .collect();
-    assert_eq!(values, (0..500).map(|i| i.to_string()).collect::<Vec<_>>(), "values consumed\n{}", read.err);
+    assert_eq!(
+        values,
+        (0..500).map(|i| i.to_string()).collect::<Vec<_>>(),
+        "values consumed\n{}",
+        read.err
+    );
     let committed = events(&read.out, "offsets_committed");
-    assert!(committed.iter().all(|e| e["success"] == true) && !committed.is_empty(), "{}", read.out);
-    assert_eq!(committed.last().expect("a commit")["offsets"][0]["offset"], 500, "{}", read.out);
+    assert!(
+        committed.iter().all(|e| e["success"] == true) && !committed.is_empty(),
+        "{}",
+        read.out
+    );
+    assert_eq!(
+        committed.last().expect("a commit")["offsets"][0]["offset"],
+        500,
+        "{}",
+        read.out
+    );
 }
 
 fn deletion(shell: &mut Shell, topic: &str) {
-    shell.call("TopicCommand", &format!("--delete --topic {topic}.*")).ok();
-    support::librdkafka::until("end of the topics", || !shell.call("TopicCommand", "--list").ok().out.contains(topic));
-    shell.call("TopicCommand", &format!("--describe --topic {topic}")).fails("does not exist");
-    shell.call("GetOffsetShell", &format!("--topic {topic}")).fails("");
+    shell
+        .call("TopicCommand", &format!("--delete --topic {topic}.*"))
+        .ok();
+    support::librdkafka::until("end of the topics", || {
+        !shell.call("TopicCommand", "--list").ok().out.contains(topic)
+    });
+    shell
+        .call("TopicCommand", &format!("--describe --topic {topic}"))
+        .fails("does not exist");
+    shell
+        .call("GetOffsetShell", &format!("--topic {topic}"))
+        .fails("");
 }

@@ -21,9 +21,18 @@ pub struct Broker {
 
 enum Home {
     /// Started here, with a data directory of its own; killed when dropped.
-    Own { child: Option<Child>, admin: u16, port: u16, dir: tempfile::TempDir, options: Vec<String> },
+    Own {
+        child: Option<Child>,
+        admin: u16,
+        port: u16,
+        dir: tempfile::TempDir,
+        options: Vec<String>,
+    },
     /// Named by `TURGO_TEST_ENDPOINT`; killed and started by commands, if the environment gives them.
-    External { kill: Option<String>, start: Option<String> },
+    External {
+        kill: Option<String>,
+        start: Option<String>,
+    },
 }
 
 impl Broker {
@@ -49,7 +58,13 @@ impl Broker {
         let options = options.iter().map(|o| o.to_string()).collect();
         let mut broker = Broker {
             endpoint: format!("127.0.0.1:{port}"),
-            home: Home::Own { child: None, admin, port, dir, options },
+            home: Home::Own {
+                child: None,
+                admin,
+                port,
+                dir,
+                options,
+            },
         };
         broker.spawn();
         broker.wait_ready();
@@ -88,7 +103,11 @@ impl Broker {
                 let mut child = child.take().expect("a running broker");
                 sys::terminate(child.id());
                 let status = child.wait().expect("wait");
-                assert!(status.success(), "the broker ended with {status} after SIGTERM\n{}", self.log_tail());
+                assert!(
+                    status.success(),
+                    "the broker ended with {status} after SIGTERM\n{}",
+                    self.log_tail()
+                );
             }
             Home::External { .. } => panic!("only a broker started here can be stopped"),
         }
@@ -108,14 +127,32 @@ impl Broker {
 
     fn spawn(&mut self) {
         let log = self.log_path().expect("own broker");
-        let Home::Own { child, admin, port, dir, options } = &mut self.home else { unreachable!() };
-        let log = File::options().create(true).append(true).open(log).expect("the broker's log");
+        let Home::Own {
+            child,
+            admin,
+            port,
+            dir,
+            options,
+        } = &mut self.home
+        else {
+            unreachable!()
+        };
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the broker's log");
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get()).min(2);
         let mut command = Command::new(env!("CARGO_BIN_EXE_turgo"));
         command
             .args(["serve", "--data"])
             .arg(dir.path().join("data"))
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")])
+            .args([
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--admin",
+                &format!("127.0.0.1:{admin}"),
+            ])
             .args(["--cores", &cores.to_string()])
             .args(options)
             .stdin(Stdio::null())
@@ -129,13 +166,23 @@ impl Broker {
         let deadline = Instant::now() + READY_WITHIN;
         while !self.ready() {
             let mut ended = None;
-            if let Home::Own { child: Some(child), .. } = &mut self.home {
+            if let Home::Own {
+                child: Some(child), ..
+            } = &mut self.home
+            {
                 ended = child.try_wait().expect("try_wait");
             }
             if let Some(status) = ended {
-                panic!("the broker ended with {status} before it served\n{}", self.log_tail());
+                panic!(
+                    "the broker ended with {status} before it served\n{}",
+                    self.log_tail()
+                );
             }
-            assert!(Instant::now() < deadline, "the broker does not serve within 60 s\n{}", self.log_tail());
+            assert!(
+                Instant::now() < deadline,
+                "the broker does not serve within 60 s\n{}",
+                self.log_tail()
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -150,15 +197,27 @@ impl Broker {
 
     /// The body of `GET path` on the admin address, for judges of what the broker reports about itself.
     pub fn admin_get(&self, path: &str) -> Option<String> {
-        let Home::Own { admin, .. } = &self.home else { return None };
+        let Home::Own { admin, .. } = &self.home else {
+            return None;
+        };
         http(*admin, path)
     }
 
     /// Resident memory of the broker's process in bytes.
     pub fn resident_bytes(&self) -> Option<u64> {
-        let Home::Own { child: Some(child), .. } = &self.home else { return None };
+        let Home::Own {
+            child: Some(child), ..
+        } = &self.home
+        else {
+            return None;
+        };
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", child.id())).ok()?;
-        statm.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
+        statm
+            .split(' ')
+            .nth(1)?
+            .parse::<u64>()
+            .ok()
+            .map(|pages| pages * 4096)
     }
 
     fn log_path(&self) -> Option<PathBuf> {
@@ -170,11 +229,17 @@ impl Broker {
 
     /// The end of what the broker said, for the reader of a failure.
     pub fn log_tail(&self) -> String {
-        let Some(path) = self.log_path() else { return String::new() };
+        let Some(path) = self.log_path() else {
+            return String::new();
+        };
         let log = std::fs::read_to_string(path).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let from = lines.len().saturating_sub(60);
-        format!("--- the broker's log, last {} lines\n{}\n---", lines.len() - from, lines[from..].join("\n"))
+        format!(
+            "--- the broker's log, last {} lines\n{}\n---",
+            lines.len() - from,
+            lines[from..].join("\n")
+        )
     }
 }
 
@@ -183,7 +248,10 @@ impl Drop for Broker {
         if std::thread::panicking() && self.log_path().is_some() {
             say(&self.log_tail());
         }
-        if let Home::Own { child: Some(child), .. } = &mut self.home {
+        if let Home::Own {
+            child: Some(child), ..
+        } = &mut self.home
+        {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -208,9 +276,11 @@ fn free_port() -> u16 {
 }
 
 fn http(port: u16, path: &str) -> Option<String> {
-    let mut conn = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(1)).ok()?;
+    let mut conn =
+        TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(1)).ok()?;
     conn.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    conn.write_all(format!("GET {path} HTTP/1.1\r\nHost: judge\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    conn.write_all(format!("GET {path} HTTP/1.1\r\nHost: judge\r\nConnection: close\r\n\r\n").as_bytes())
+        .ok()?;
     let mut answer = Vec::new();
     conn.read_to_end(&mut answer).ok()?;
     Some(String::from_utf8_lossy(&answer).into_owned())

@@ -42,11 +42,24 @@ pub fn get() -> Result<&'static Flights, String> {
 fn load() -> Result<Flights, String> {
     let path = tools::flights_file()?;
     let text = fs::read_to_string(&path).expect("the flights");
-    assert_eq!(hex(&Sha256::digest(text.as_bytes())), FILE_SHA256, "{} is not the known dataset", path.display());
-    let mut flights = Flights { path, text, digests: String::new() };
+    assert_eq!(
+        hex(&Sha256::digest(text.as_bytes())),
+        FILE_SHA256,
+        "{} is not the known dataset",
+        path.display()
+    );
+    let mut flights = Flights {
+        path,
+        text,
+        digests: String::new(),
+    };
     let mut digests = Digests::default();
     for flight in flights.iter() {
-        digests.add(flight.carrier.as_bytes(), flight.line.as_bytes(), flight.timestamp);
+        digests.add(
+            flight.carrier.as_bytes(),
+            flight.line.as_bytes(),
+            flight.timestamp,
+        );
     }
     assert_eq!(digests.count(), COUNT);
     flights.digests = digests.lines();
@@ -59,14 +72,22 @@ impl Flights {
             let mut part = line.splitn(3, '\t');
             let mut next = || part.next().expect("three fields");
             let (carrier, timestamp, line) = (next(), next(), next());
-            Flight { carrier, timestamp: timestamp.parse().expect("milliseconds"), line }
+            Flight {
+                carrier,
+                timestamp: timestamp.parse().expect("milliseconds"),
+                line,
+            }
         })
     }
 
     /// What a client program printed must be the digests of the flights, all of them and nothing else.
     pub fn check(&self, output: &Output, timestamps: bool) {
-        let found: String =
-            output.stdout.lines().filter(|line| line.starts_with("digest ")).map(|line| format!("{line}\n")).collect();
+        let found: String = output
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("digest "))
+            .map(|line| format!("{line}\n"))
+            .collect();
         self.check_lines(&found, timestamps, &output.everything());
     }
 
@@ -74,9 +95,16 @@ impl Flights {
     pub fn check_lines(&self, found: &str, timestamps: bool, context: &str) {
         let cut = |lines: &str| -> Vec<String> {
             let fields = if timestamps { 5 } else { 4 };
-            lines.lines().map(|line| line.split(' ').take(fields).collect::<Vec<_>>().join(" ")).collect()
+            lines
+                .lines()
+                .map(|line| line.split(' ').take(fields).collect::<Vec<_>>().join(" "))
+                .collect()
         };
-        assert_eq!(cut(found), cut(&self.digests), "the flights read differ from the flights written\n{context}");
+        assert_eq!(
+            cut(found),
+            cut(&self.digests),
+            "the flights read differ from the flights written\n{context}"
+        );
     }
 }
 
@@ -105,7 +133,10 @@ impl Digests {
             .iter()
             .map(|(key, (count, sha, seconds))| {
                 let sha = hex(&sha.clone().finalize());
-                format!("digest {} {count} {sha} {seconds}\n", String::from_utf8_lossy(key))
+                format!(
+                    "digest {} {count} {sha} {seconds}\n",
+                    String::from_utf8_lossy(key)
+                )
             })
             .collect()
     }

@@ -34,7 +34,9 @@ pub fn admin(endpoint: &str) -> AdminClient<DefaultClientContext> {
 }
 
 pub fn options() -> AdminOptions {
-    AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT))
+    AdminOptions::new()
+        .operation_timeout(Some(LIMIT))
+        .request_timeout(Some(LIMIT))
 }
 
 /// Creates a topic; the error code is the broker's.
@@ -49,12 +51,23 @@ pub fn create_topic(
         topic = topic.set(key, value);
     }
     let results = block_on(admin.create_topics(&[topic], &options())).expect("create_topics");
-    results.into_iter().next().expect("one answer").map(|_| ()).map_err(|(_, code)| code)
+    results
+        .into_iter()
+        .next()
+        .expect("one answer")
+        .map(|_| ())
+        .map_err(|(_, code)| code)
 }
 
 /// A topic for the flights: they are from 2013, so nothing may expire.
 pub fn create_flights_topic(endpoint: &str, name: &str) {
-    create_topic(&admin(endpoint), name, super::flights::PARTITIONS, &[("retention.ms", "-1")]).expect("topic");
+    create_topic(
+        &admin(endpoint),
+        name,
+        super::flights::PARTITIONS,
+        &[("retention.ms", "-1")],
+    )
+    .expect("topic");
 }
 
 pub fn consumer(endpoint: &str, group: &str, more: &[(&str, &str)]) -> BaseConsumer {
@@ -108,7 +121,9 @@ pub fn transient(error: &KafkaError) -> bool {
 }
 
 pub fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
-    retried("watermarks", || consumer.fetch_watermarks(topic, partition, LIMIT))
+    retried("watermarks", || {
+        consumer.fetch_watermarks(topic, partition, LIMIT)
+    })
 }
 
 /// Asks again while the broker says that it will soon know; any other error fails the judge.
@@ -164,11 +179,20 @@ impl Ledger {
     fn deliver(&self, member: &str, message: &BorrowedMessage<'_>) {
         let mut state = self.state.lock().expect("no member failed");
         let next = state.next.entry(message.partition()).or_default();
-        assert_eq!(message.offset(), *next, "{member}: next offset of partition {}", message.partition());
+        assert_eq!(
+            message.offset(),
+            *next,
+            "{member}: next offset of partition {}",
+            message.partition()
+        );
         *next += 1;
         state.delivered += 1;
         let at = message.timestamp().to_millis().expect("a timestamp");
-        state.digests.add(message.key().unwrap_or_default(), message.payload().unwrap_or_default(), at);
+        state.digests.add(
+            message.key().unwrap_or_default(),
+            message.payload().unwrap_or_default(),
+            at,
+        );
     }
 
     pub fn delivered(&self) -> usize {
@@ -184,7 +208,8 @@ impl Ledger {
         let mut at = TopicPartitionList::new();
         for part in partitions.elements() {
             if let Some(&next) = state.next.get(&part.partition()) {
-                at.add_partition_offset(topic, part.partition(), Offset::Offset(next)).expect("an offset");
+                at.add_partition_offset(topic, part.partition(), Offset::Offset(next))
+                    .expect("an offset");
             }
         }
         at
@@ -238,7 +263,9 @@ impl Shared {
     fn commit(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
         let at = self.ledger.positions(&self.topic, partitions);
         if at.count() > 0 {
-            consumer.commit(&at, CommitMode::Sync).unwrap_or_else(|error| panic!("{}: commit: {error}", self.name));
+            consumer
+                .commit(&at, CommitMode::Sync)
+                .unwrap_or_else(|error| panic!("{}: commit: {error}", self.name));
         }
     }
 }
@@ -262,8 +289,9 @@ impl Member {
             assigned: AtomicUsize::new(0),
             delivered: AtomicUsize::new(0),
         });
-        let consumer: BaseConsumer<Context> =
-            consumer_config(endpoint, group, more).create_with_context(Context(shared.clone())).expect("consumer");
+        let consumer: BaseConsumer<Context> = consumer_config(endpoint, group, more)
+            .create_with_context(Context(shared.clone()))
+            .expect("consumer");
         consumer.subscribe(&[topic]).expect("subscribe");
         let mine = shared.clone();
         let thread = std::thread::spawn(move || {
@@ -271,7 +299,9 @@ impl Member {
             while !mine.leave.load(Ordering::SeqCst) {
                 if !going && mine.go.load(Ordering::SeqCst) {
                     going = true;
-                    consumer.resume(&consumer.assignment().expect("assignment")).expect("resume");
+                    consumer
+                        .resume(&consumer.assignment().expect("assignment"))
+                        .expect("resume");
                 }
                 match consumer.poll(Duration::from_millis(50)) {
                     Some(Ok(message)) => {
@@ -284,7 +314,10 @@ impl Member {
             }
             mine.commit(&consumer, &consumer.assignment().expect("assignment"));
         });
-        Member { shared, thread: Some(thread) }
+        Member {
+            shared,
+            thread: Some(thread),
+        }
     }
 
     pub fn assigned(&self) -> usize {
@@ -298,7 +331,11 @@ impl Member {
     /// Commits, leaves the group and ends; fails if the member failed.
     pub fn leave(mut self) {
         self.shared.leave.store(true, Ordering::SeqCst);
-        self.thread.take().expect("joined once").join().expect("the member ended well");
+        self.thread
+            .take()
+            .expect("joined once")
+            .join()
+            .expect("the member ended well");
     }
 }
 
@@ -313,9 +350,12 @@ pub fn read_flights(endpoint: &str, topic: &str) -> String {
     let ledger = Arc::new(Ledger::default());
     let go = Arc::new(AtomicBool::new(false));
     let group = super::unique("flights");
-    let members: Vec<Member> =
-        ["A", "B", "C"].map(|name| Member::join(endpoint, name, topic, &group, &[], &ledger, &go)).into();
-    until("assignment for all three", || members.iter().all(|m| m.assigned() == 2));
+    let members: Vec<Member> = ["A", "B", "C"]
+        .map(|name| Member::join(endpoint, name, topic, &group, &[], &ledger, &go))
+        .into();
+    until("assignment for all three", || {
+        members.iter().all(|m| m.assigned() == 2)
+    });
     go.store(true, Ordering::SeqCst);
     until("end of the flights", || ledger.delivered() >= COUNT);
     for member in members {
@@ -339,11 +379,18 @@ pub fn write_flights(endpoint: &str, topic: &str, codec: &str, flights: &Flights
         ("queue.buffering.max.messages", "500000"),
     ];
     let acknowledged = Arc::new(AtomicUsize::new(0));
-    let producer: BaseProducer<CountAcks> =
-        config(endpoint, &more).create_with_context(CountAcks(acknowledged.clone())).expect("producer");
+    let producer: BaseProducer<CountAcks> = config(endpoint, &more)
+        .create_with_context(CountAcks(acknowledged.clone()))
+        .expect("producer");
     for (i, flight) in flights.iter().enumerate() {
-        let record = BaseRecord::to(topic).key(flight.carrier).payload(flight.line).timestamp(flight.timestamp);
-        producer.send(record).map_err(|(error, _)| error).expect("room for every flight");
+        let record = BaseRecord::to(topic)
+            .key(flight.carrier)
+            .payload(flight.line)
+            .timestamp(flight.timestamp);
+        producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("room for every flight");
         if i % 1000 == 0 {
             producer.poll(Duration::ZERO);
         }

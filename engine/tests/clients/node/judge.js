@@ -65,11 +65,20 @@ async function fails(type, call) {
   throw new Error(`expected ${type}, but the call succeeded`)
 }
 
-const create = (admin, topic, numPartitions, configs = {}) =>
-  admin.createTopics({
-    waitForLeaders: true,
-    topics: [{ topic, numPartitions, configEntries: Object.entries(configs).map(([name, value]) => ({ name, value })) }],
-  })
+/** Creates a topic and waits until each partition answers: kafkajs gives up early on one that is still being made. */
+async function create(admin, topic, numPartitions, configs = {}) {
+  const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }))
+  const made = await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions, configEntries }] })
+  await until('answer from the new topic', () =>
+    admin.fetchTopicOffsets(topic).then(
+      found => found.length >= numPartitions,
+      error => {
+        if (error.retriable) return false
+        throw error
+      },
+    ))
+  return made
+}
 
 // ---- the story ---------------------------------------------------------------------------------------------------
 
