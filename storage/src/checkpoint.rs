@@ -156,7 +156,13 @@ pub(crate) fn partition_record(partition: &Partition, state: &LogState, last_lsn
         suspect: state.suspect,
         producers_lsn: last_lsn,
         producers: producer_records(&state.producers),
-        segments: state.segments.iter().map(segment_record).collect(),
+        // Younger segments come back with their frames, which lie above `drained_lsn`.
+        segments: state
+            .segments
+            .iter()
+            .filter(|s| first_dirty.is_none_or(|first| s.base_offset <= first.base_offset))
+            .map(segment_record)
+            .collect(),
     }
 }
 
