@@ -156,7 +156,13 @@ pub(crate) fn partition_record(partition: &Partition, state: &LogState, last_lsn
         suspect: state.suspect,
         producers_lsn: last_lsn,
         producers: producer_records(&state.producers),
-        segments: state.segments.iter().map(segment_record).collect(),
+        // Younger segments come back with their frames, which lie above `drained_lsn`.
+        segments: state
+            .segments
+            .iter()
+            .filter(|s| first_dirty.is_none_or(|first| s.base_offset <= first.base_offset))
+            .map(segment_record)
+            .collect(),
     }
 }
 
@@ -326,19 +332,14 @@ impl<E: Env> Core<E> {
 
     async fn sync_segments(self: &Rc<Self>, segments: std::collections::BTreeMap<u64, String>) {
         let slots = Rc::new(crate::sync::Semaphore::default());
-        let many = segments.len() > 1;
         for (id, path) in segments {
-            if !many {
-                self.sync_segment(id, &path).await;
-                continue;
-            }
-            drop(slots.acquire(8).await);
-            let (core, slots_of) = (self.clone(), slots.clone());
+            // Taken here and given back there: `idle` below must count tasks that have not run yet.
+            slots.acquire(8).await.keep();
+            let (core, slots) = (self.clone(), slots.clone());
             self.spawn(Class::Drain, async move {
-                let _slot = slots_of.acquire(usize::MAX).await;
                 core.sync_segment(id, &path).await;
+                slots.release();
             });
-            self.env.sleep(Duration::ZERO).await;
         }
         slots.idle().await;
     }

@@ -196,13 +196,17 @@ impl<E: Env> Core<E> {
 
     async fn make_partition_dir(&self, partition: &Partition) -> io::Result<()> {
         let dir = segment::partition_dir(&partition.id);
-        self.env.create_dir_all(&dir).await?;
+        self.env.create_dir_all(&dir).await
+    }
+
+    /// Notes the directories whose entries lead to a new segment file. Called once the file exists: a checkpoint that
+    /// synced them before would not have covered it.
+    fn note_new_file(&self, partition: &Partition) {
         let mut dirs = self.unsynced_dirs.borrow_mut();
         dirs.insert(String::new());
         dirs.insert(segment::TOPICS.to_owned());
         dirs.insert(segment::topic_dir(&partition.id.topic));
-        dirs.insert(dir);
-        Ok(())
+        dirs.insert(segment::partition_dir(&partition.id));
     }
 
     /// Takes note of a written chunk.
@@ -220,6 +224,9 @@ impl<E: Env> Core<E> {
             return;
         }
         if let Some(segment) = state.segments.iter_mut().find(|s| s.id == plan.segment.id) {
+            if plan.segment.end_position == 0 {
+                self.note_new_file(partition);
+            }
             self.unsynced.borrow_mut().insert(segment.id, plan.path.clone());
             segment.end_position = plan.spec.file_pos + len;
             segment.next_chunk_seq += 1;
@@ -349,6 +356,7 @@ impl<E: Env> Core<E> {
             if done(self) || self.drain_stalled.get() || self.phase.get() == Phase::Closed {
                 break;
             }
+            let seen = self.removal_wake.version();
             let next = self
                 .dirty_logs
                 .borrow()
@@ -356,10 +364,15 @@ impl<E: Env> Core<E> {
                 .find(|p| !p.state.borrow().draining)
                 .cloned();
             let Some(partition) = next else {
-                if self.drain_slots.taken() == 0 {
+                if self.drain_slots.taken() > 0 {
+                    self.drain_slots.idle().await;
+                    continue;
+                }
+                if self.dirty_logs.borrow().is_empty() {
                     break;
                 }
-                self.drain_slots.idle().await;
+                // All that is dirty is being drained by a checkpoint; its end is told here.
+                self.removal_wake.changed(seen).await;
                 continue;
             };
             partition.state.borrow_mut().draining = true;

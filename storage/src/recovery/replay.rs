@@ -139,6 +139,13 @@ impl<E: Env> Replay<E> {
                         }
                         state.tail.seal();
                         let base = header.base_offset.max(state.end);
+                        // The live store had removed an older file of this name before it used the name again; the
+                        // frames that ask for that removal are older than this one, and done.
+                        core.removals.borrow_mut().retain(|r| {
+                            let record = &r.record;
+                            (record.topic, record.partition) != (partition.id.topic, partition.id.partition)
+                                || (record.base_offset, record.generation) != (base, create.generation)
+                        });
                         state
                             .segments
                             .push(Segment::new(create.segment_id, base, create.generation));

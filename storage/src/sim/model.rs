@@ -51,6 +51,8 @@ pub struct Partition {
     pub epochs: Vec<(i32, i64)>,
     /// Producers by id.
     pub producers: BTreeMap<i64, Producer>,
+    /// It was truncated once; the store then knows its size on disk as an upper bound only.
+    pub truncated: bool,
 }
 
 impl Partition {
@@ -132,6 +134,7 @@ impl Partition {
     }
 
     fn truncate(&mut self, end: i64) {
+        self.truncated = true;
         self.batches.retain(|_, b| b.last < end);
         self.end = end;
         self.epochs.retain(|e| e.1 < end);

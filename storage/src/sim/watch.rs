@@ -15,6 +15,7 @@ use super::disk::{Disk, Ino, Io, Landed};
 use std::collections::BTreeMap;
 
 /// Where group headers keep what is needed here.
+const EPOCH: usize = 24;
 const GROUP_SEQ: usize = 32;
 const FIRST_LSN: usize = 40;
 const ACKED_LSN: usize = 48;
@@ -174,16 +175,34 @@ impl Watch {
             }
             self.overwritten += 1;
             let seq = word(page, GROUP_SEQ);
-            // A group that recovery judged as never written may be replaced by the fence in its place.
+            // A group that recovery judged as never written may be replaced by what took its number.
             let refence = word(data, GROUP_SEQ) <= seq;
             for tail in &tails {
                 assert!(
-                    seq < *tail || refence,
+                    seq < *tail || refence || self.is_stale(disk, page),
                     "I7: group {} replaces group {seq}, which a superblock copy with tail {tail} needs",
                     word(data, GROUP_SEQ)
                 );
             }
         }
+    }
+
+    /// True if recovery once discarded this group: another with its number or a lower one has a higher epoch.
+    fn is_stale(&self, disk: &Disk, old: &[u8]) -> bool {
+        let (seq, epoch) = (word(old, GROUP_SEQ), word(old, EPOCH));
+        disk.files()
+            .iter()
+            .filter(|(path, _)| path.starts_with(&self.journal))
+            .any(|(_, ino)| {
+                let bytes = disk.read(*ino, 0, disk.size(*ino) as usize);
+                bytes.chunks(PAGE).any(|page| {
+                    page.len() == PAGE
+                        && is_group(page)
+                        && crc_holds(page, GROUP_HEADER, false)
+                        && word(page, GROUP_SEQ) <= seq
+                        && word(page, EPOCH) > epoch
+                })
+            })
     }
 
     /// First needed group by each valid copy on stable media.

@@ -661,7 +661,8 @@ impl Workload {
             && gone
                 .clone()
                 .all(|b| batch::max_timestamp(&b.bytes) < now - settings.retention_ms);
-        let too_many = settings.retention_bytes >= 0 && left as i64 >= settings.retention_bytes;
+        let too_many =
+            settings.retention_bytes >= 0 && (left as i64 >= settings.retention_bytes || part.truncated);
         let expired = |b: &&Rc<Stored>| {
             settings.retention_ms >= 0 && batch::max_timestamp(&b.bytes) < now - settings.retention_ms
         };
@@ -670,8 +671,10 @@ impl Workload {
             settings.retention_bytes >= 0 && settings.retention_ms >= 0 && gone.clone().any(|b| expired(&b));
         assert!(
             too_old || too_many || mixed,
-            "{}: retention removed up to {start} under {settings:?}",
-            name(id)
+            "{}: retention removed {}..{start} of ..{} and left {left} bytes under {settings:?}",
+            name(id),
+            part.start,
+            part.end
         );
         self.shared.count(|c| c.log_starts += 1);
         self.shared.note(0, Change::LogStart(id, start));
