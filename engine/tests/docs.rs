@@ -35,4 +35,5 @@ fn served_versions_are_as_documented() {
         let _ = writeln!(table, "| {} | {} | {min}-{max} | {from}-{to} |", key as i16, key.name());
     }
     keep("docs/protocol.md", "served versions", &table);
+    keep("README.md", "served versions", &table);
 }
