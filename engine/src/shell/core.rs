@@ -92,6 +92,17 @@ impl Shared {
     }
 }
 
+/// Layout and node, once the main thread published them: it does so when core 0 has told it the layout, and a core
+/// alone in its mesh gets here first.
+async fn known() -> (Layout, Arc<Node>) {
+    loop {
+        if let Some(known) = KNOWN.get() {
+            return known.clone();
+        }
+        sleep(Duration::from_micros(200)).await;
+    }
+}
+
 /// What a core tells the thread that started it.
 pub enum News {
     /// The data directory is ready.
@@ -205,7 +216,7 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
         let _ = events.send(News::Layout(layout));
     }
     let (senders, mut receivers) = mesh.join().await.map_err(|e| format!("core {index}: {e}"))?;
-    let (layout, node) = KNOWN.get().cloned().expect("published before the mesh is complete");
+    let (layout, node) = known().await;
     let partitions = Rc::default();
     let listener_of_commits = commit_listener(&partitions);
     let config = layout.shard_config(index as u32, &shared.store);
