@@ -16,37 +16,37 @@ use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op, PartProduce, ProduceOp, Produced};
 use crate::sync::{Countdown, Filled, Filler, oneshot};
 
-/// Requests that arrived while the store asked for a pause, oldest first. Bounded by what connections may have
-/// in flight.
+/// Requests that wait for room in the store, oldest first. Bounded by what connections may have in flight.
 #[derive(Default)]
 pub struct Backlog(RefCell<VecDeque<(ProduceOp, Filler<Pending>)>>);
 
-/// Appended, not yet committed.
-pub enum Pending {
-    /// Waits for the commit point.
-    Appended {
-        /// Answers as they will be, once `done` is complete.
-        results: Vec<Produced>,
-        /// One count per partition that is not committed yet.
-        done: Rc<Countdown>,
-    },
-    /// Waits for room.
-    Queued(Filled<Pending>),
+/// Batches appended but not yet committed, and those that still wait for room.
+#[derive(Default)]
+pub struct Pending {
+    /// Answers as they will be, once `done` is complete.
+    results: Vec<Produced>,
+    /// One count per partition that is not committed yet.
+    done: Rc<Countdown>,
+    /// The later parts of the request.
+    rest: Option<Filled<Pending>>,
 }
 
 impl Pending {
     /// Waits until every batch is committed.
-    pub async fn finish(mut self) -> Vec<Produced> {
+    pub async fn finish(self) -> Vec<Produced> {
+        let mut pending = self;
+        let mut results = Vec::new();
         loop {
-            match self {
-                Pending::Appended { results, done } => {
-                    done.wait().await;
-                    return results;
-                }
-                Pending::Queued(filled) => match filled.await {
-                    Some(next) => self = next,
-                    None => return Vec::new(),
-                },
+            pending.done.wait().await;
+            if results.is_empty() {
+                results = pending.results;
+            } else {
+                results.append(&mut pending.results);
+            }
+            let Some(rest) = pending.rest else { return results };
+            match rest.await {
+                Some(next) => pending = next,
+                None => return results,
             }
         }
     }
@@ -102,45 +102,60 @@ impl<E: Env> Shard<E> {
         submitted
     }
 
-    /// Appends what this core owns, or queues it if the store asks for a pause.
+    /// Appends what this core owns; what the store has no room for now waits its turn.
     pub(crate) fn produce_owned(&self, op: ProduceOp) -> Pending {
-        let paused = self.store.pressure() == Pressure::HardDirty;
-        if paused || !self.produce_backlog.0.borrow().is_empty() {
-            let (fill, filled) = oneshot();
+        if self.store.pressure() == Pressure::HardDirty || !self.produce_backlog.0.borrow().is_empty() {
+            let (fill, rest) = oneshot();
             self.produce_backlog.0.borrow_mut().push_back((op, fill));
-            return Pending::Queued(filled);
+            return Pending { rest: Some(rest), ..Pending::default() };
         }
-        self.append_all(&op)
+        self.append_all(op)
     }
 
     pub(crate) fn retry_backlog(&self) {
         while self.store.pressure() != Pressure::HardDirty {
             let Some((op, fill)) = self.produce_backlog.0.borrow_mut().pop_front() else { return };
-            fill.fill(self.append_all(&op));
+            let pending = self.append_all(op);
+            let stuck = pending.rest.is_some();
+            fill.fill(pending);
+            if stuck {
+                return;
+            }
         }
     }
 
-    fn append_all(&self, op: &ProduceOp) -> Pending {
-        let done = Rc::new(Countdown::default());
-        let results = op.parts.iter().map(|part| self.append_one(op, part, &done)).collect();
-        Pending::Appended { results, done }
+    /// Appends part by part. The first part that meets a full store, and all after it, go to the head of the backlog.
+    fn append_all(&self, mut op: ProduceOp) -> Pending {
+        let mut pending = Pending { results: Vec::with_capacity(op.parts.len()), ..Pending::default() };
+        for i in 0..op.parts.len() {
+            match self.append_one(&op, &op.parts[i], &pending.done) {
+                Some(result) => pending.results.push(result),
+                None => {
+                    op.parts.drain(..i);
+                    let (fill, rest) = oneshot();
+                    self.produce_backlog.0.borrow_mut().push_front((op, fill));
+                    pending.rest = Some(rest);
+                    break;
+                }
+            }
+        }
+        pending
     }
 
-    fn append_one(&self, op: &ProduceOp, part: &PartProduce, done: &Rc<Countdown>) -> Produced {
+    /// `None`: the store is full for the moment, nothing was changed, and the part is to be tried again.
+    fn append_one(&self, op: &ProduceOp, part: &PartProduce, done: &Rc<Countdown>) -> Option<Produced> {
         let refused = |error, message| Produced::refused(part.slot, error, message);
         let Some(partition) = self.partition(&part.id) else {
-            return refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
+            return Some(refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None));
         };
         if matches!(self.store.pressure(), Pressure::LowSpace | Pressure::NoSpace) {
             self.stats.storage_refusals.add(1);
-            return refused(
-                ErrorCode::KAFKA_STORAGE_ERROR,
-                Some("the disk is nearly full; free space or lower retention".into()),
-            );
+            let text = "the disk is nearly full; free space or lower retention";
+            return Some(refused(ErrorCode::KAFKA_STORAGE_ERROR, Some(text.into())));
         }
         let settings = partition.settings();
         if op.acks == -1 && settings.min_insync_replicas > 1 {
-            return refused(ErrorCode::NOT_ENOUGH_REPLICAS, None);
+            return Some(refused(ErrorCode::NOT_ENOUGH_REPLICAS, None));
         }
         let now_ms = self.env.wall_ms();
         let verdict =
@@ -151,33 +166,33 @@ impl<E: Env> Shard<E> {
                 self.stats.rejected_batches.add(1);
                 let record_errors =
                     refusal.record_errors.iter().map(|r| (r.batch_index, Some(r.message.to_string()))).collect();
-                return Produced {
+                return Some(Produced {
                     record_errors,
                     ..refused(refusal.error.code(), Some(refusal.error.to_string()))
-                };
+                });
             }
         };
         let record_count = valid.record_count();
         let batch = valid.into_batch();
         let batch: &[u8] = &batch;
         let Ok(header) = BatchHeader::parse(batch) else {
-            return refused(ErrorCode::INVALID_RECORD, None);
+            return Some(refused(ErrorCode::INVALID_RECORD, None));
         };
         match partition.log.check_producer(&header) {
             Ok(Sequenced::New) => {}
             Ok(Sequenced::Duplicate { base_offset, last_offset, max_timestamp }) => {
                 // The first copy may not be durable yet, and this answer says that it is.
                 partition.wait_for(last_offset + 1, done);
-                return Produced {
+                return Some(Produced {
                     base_offset,
                     log_append_time_ms: if settings.log_append_time { max_timestamp } else { -1 },
                     log_start: partition.log.start_offset(),
                     ..refused(ErrorCode::NONE, None)
-                };
+                });
             }
-            Err(error) => return refused(producer_error(error), None),
+            Err(error) => return Some(refused(producer_error(error), None)),
         }
-        match partition.log.append(batch, partition.leader_epoch.get(), now_ms) {
+        Some(match partition.log.append(batch, partition.leader_epoch.get(), now_ms) {
             Ok(appended) => {
                 self.stats.produced_records.add(record_count.max(0) as u64);
                 self.stats.produced_bytes.add(batch.len() as u64);
@@ -190,11 +205,12 @@ impl<E: Env> Shard<E> {
                     ..refused(ErrorCode::NONE, None)
                 }
             }
+            Err(AppendError::Busy) => return None,
             Err(error) => {
                 let (code, message) = append_error(&error);
                 refused(code, Some(message))
             }
-        }
+        })
     }
 }
 
