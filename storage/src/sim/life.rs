@@ -366,7 +366,9 @@ pub fn judge(
             if recovered.verdict == Verdict::Damage {
                 return Err("I13: a power cut alone was judged as damage".into());
             }
-            let state = expected.check(&found)?;
+            let state = expected
+                .check(&found)
+                .map_err(|why| format!("{why}\n  {recovered:?}"))?;
             log.truncate(at);
             Ok(Verdicted {
                 found,
