@@ -117,7 +117,7 @@ impl<E: Env> Replay<E> {
             }
             return;
         };
-        if lsn <= drained_lsn {
+        if lsn <= drained_lsn && !self.core.faults.replay_applies_all {
             return;
         }
         let core = self.core.clone();
