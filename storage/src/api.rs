@@ -195,6 +195,16 @@ pub struct PlantedFaults {
     pub no_look_ahead: bool,
     /// Recovery: do not check the body of a group.
     pub no_body_crc: bool,
+    /// Recovery: apply frames that a log's checkpoint holds already.
+    pub replay_applies_all: bool,
+    /// R8: publish a checkpoint without syncing the directories of new segments.
+    pub no_directory_sync: bool,
+    /// I8: checkpoint a truncated log before what lies below the truncation is drained.
+    pub no_truncation_settling: bool,
+    /// I12: serve chunks without checking their bytes.
+    pub no_chunk_crc: bool,
+    /// I14: leave bytes behind in the pad of a group.
+    pub dirty_pads: bool,
 }
 
 /// What admission must do now, mildest first.

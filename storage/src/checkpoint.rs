@@ -222,13 +222,16 @@ impl<E: Env> Core<E> {
             if n % 128 == 127 {
                 self.env.sleep(Duration::from_micros(10)).await;
             }
-            self.settle_truncation(partition).await;
+            if !self.faults.no_truncation_settling {
+                self.settle_truncation(partition).await;
+            }
             let state = partition.state.borrow();
             if state.dropped {
                 continue;
             }
             let first_dirty = state.tail.first_dirty_lsn();
-            if first_dirty.is_some_and(|lsn| lsn < state.truncate_lsn) {
+            let unsettled = first_dirty.is_some_and(|lsn| lsn < state.truncate_lsn);
+            if unsettled && !self.faults.no_truncation_settling {
                 return Err(StoreError::NoSpace("a truncated log could not be drained".into()));
             }
             tail_lsn = tail_lsn.min(first_dirty.unwrap_or(u64::MAX));
@@ -241,7 +244,7 @@ impl<E: Env> Core<E> {
         let dirs = std::mem::take(&mut *self.unsynced_dirs.borrow_mut());
         if !self.faults.checkpoint_before_segment_sync {
             self.sync_segments(segments).await;
-            for dir in &dirs {
+            for dir in dirs.iter().filter(|_| !self.faults.no_directory_sync) {
                 if let Err(e) = self.env.sync_dir(dir).await
                     && e.kind() != io::ErrorKind::NotFound
                 {

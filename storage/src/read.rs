@@ -337,8 +337,12 @@ impl<E: Env> Core<E> {
             let mut chunks = Vec::new();
             let mut at = 0;
             while at < bytes.len() {
-                let checked = ChunkHeader::read(&bytes[at..], segment.id, position + at as u64)
-                    .and_then(|(header, _)| header.check_body(&bytes[at..]).map(|()| header));
+                let checked = ChunkHeader::read(&bytes[at..], segment.id, position + at as u64).and_then(
+                    |(header, _)| match header.check_body(&bytes[at..]) {
+                        Err(e) if !self.faults.no_chunk_crc => Err(e),
+                        _ => Ok(header),
+                    },
+                );
                 match checked {
                     Ok(header) => {
                         at += header.total_len as usize;

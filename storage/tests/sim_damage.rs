@@ -32,7 +32,9 @@ fn damage_to_the_live_journal_is_noticed_wherever_it_can_be_proven() {
 fn rot_in_segments_is_never_served() {
     let (mut harmed, mut missing) = (0, 0);
     for seed in seeds(1, 25) {
-        let (files, records) = with_replay("sim_damage", seed, || rot_segments(seed));
+        let (files, records) = with_replay("sim_damage", seed, || {
+            rot_segments(seed, PlantedFaults::default())
+        });
         harmed += files;
         missing += records;
     }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use turgo_storage::PlantedFaults;
 use turgo_storage::sim::campaign::{Effort, chain, panic_text};
-use turgo_storage::sim::damage::harm_journal;
+use turgo_storage::sim::damage::{harm_journal, rot_segments};
 
 const EFFORT: Effort = Effort {
     lives: 3,
@@ -28,13 +28,44 @@ fn hunt(mut campaign: impl FnMut(u64)) -> Option<(u64, String)> {
 }
 
 fn found_by_power_cuts(plant: impl Fn(&mut PlantedFaults)) {
+    found(&EFFORT, plant);
+}
+
+fn found(effort: &Effort, plant: impl Fn(&mut PlantedFaults)) {
     let mut faults = PlantedFaults::default();
     plant(&mut faults);
     let found = hunt(|seed| {
-        chain(seed, &EFFORT, faults);
+        chain(seed, effort, faults);
     });
     let (seed, why) = found.unwrap_or_else(|| panic!("{faults:?} was not noticed in {SEEDS} seeds"));
     println!("seed {seed}: {}", why.lines().next().unwrap_or_default());
+}
+
+/// Longer lives under the eyes of the watcher, few power cuts: for rules that a full ring puts to the test.
+fn found_by_watching(plant: impl Fn(&mut PlantedFaults)) {
+    found(
+        &Effort {
+            steps: 400,
+            prefix_permille: 3,
+            watch: true,
+            ..EFFORT
+        },
+        plant,
+    );
+}
+
+/// Longer lives and sparser power cuts: for rules that matter only when several things come together.
+fn found_in_long_lives(plant: impl Fn(&mut PlantedFaults)) {
+    found(
+        &Effort {
+            steps: 400,
+            prefix_permille: 30,
+            samples: 1,
+            exhaustive: 1,
+            ..EFFORT
+        },
+        plant,
+    );
 }
 
 fn found_by_damage(plant: impl Fn(&mut PlantedFaults)) {
@@ -42,6 +73,7 @@ fn found_by_damage(plant: impl Fn(&mut PlantedFaults)) {
     plant(&mut faults);
     let found = hunt(|seed| {
         harm_journal(seed, faults);
+        rot_segments(seed, faults);
     });
     let (seed, why) = found.unwrap_or_else(|| panic!("{faults:?} was not noticed in {SEEDS} seeds"));
     println!("seed {seed}: {}", why.lines().next().unwrap_or_default());
@@ -79,7 +111,7 @@ fn a_superblock_before_its_checkpoint_is_synced_is_found() {
 
 #[test]
 fn reuse_before_the_superblock_is_found() {
-    found_by_power_cuts(|f| f.reuse_before_superblock = true);
+    found_by_watching(|f| f.reuse_before_superblock = true);
 }
 
 #[test]
@@ -100,4 +132,29 @@ fn recovery_without_looking_ahead_is_found() {
 #[test]
 fn recovery_that_trusts_group_bodies_is_found() {
     found_by_power_cuts(|f| f.no_body_crc = true);
+}
+
+#[test]
+fn replaying_what_the_checkpoint_holds_is_found() {
+    found_by_power_cuts(|f| f.replay_applies_all = true);
+}
+
+#[test]
+fn a_segment_whose_directory_was_not_synced_is_found() {
+    found_by_power_cuts(|f| f.no_directory_sync = true);
+}
+
+#[test]
+fn a_checkpoint_in_the_middle_of_a_truncation_is_found() {
+    found_in_long_lives(|f| f.no_truncation_settling = true);
+}
+
+#[test]
+fn serving_unchecked_chunks_is_found() {
+    found_by_damage(|f| f.no_chunk_crc = true);
+}
+
+#[test]
+fn pads_that_are_not_zero_are_found() {
+    found_by_watching(|f| f.dirty_pads = true);
 }

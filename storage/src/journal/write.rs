@@ -95,6 +95,9 @@ impl<E: Env> Core<E> {
             let (group, header) = journal.take(window, wall_ns);
             let mut buf = self.env.buffer(header.total_len as usize);
             let crc = encode(&group, header, buf.bytes_mut());
+            if self.faults.dirty_pads && header.used_len < header.total_len {
+                buf.bytes_mut()[header.used_len as usize] = 1;
+            }
             let at = journal.ring.head;
             let seq = journal.next_seq;
             journal.submitted(group, &header, crc, now_ns);

@@ -97,6 +97,11 @@ impl<E: Env> Replay<E> {
         let lsn = header.lsn;
         if let (Kind::SegCreate, false) = (frame.kind, self.logs.contains_key(&key)) {
             match SegCreate::decode(frame.payload) {
+                // An earlier life of a log that the checkpoint knows under a later number: its DROP will follow.
+                Ok(create) if create.creates_log && self.is_past(&create.topic, key, lsn) => {
+                    self.orphans.insert(key);
+                    return;
+                }
                 Ok(create) if create.creates_log => self.create(key, &create, header.base_offset),
                 _ => {
                     self.orphans.insert(key);
@@ -112,7 +117,7 @@ impl<E: Env> Replay<E> {
             }
             return;
         };
-        if lsn <= drained_lsn {
+        if lsn <= drained_lsn && !self.core.faults.replay_applies_all {
             return;
         }
         let core = self.core.clone();
@@ -179,6 +184,18 @@ impl<E: Env> Replay<E> {
             Kind::Drop | Kind::Noop => {}
         }
         state.last_lsn = lsn;
+    }
+
+    /// True if the log of this id is known with a state that is newer than `lsn`.
+    fn is_past(&self, topic: &[u8; 16], key: (u32, u32), lsn: u64) -> bool {
+        let id = PartitionId {
+            topic: *topic,
+            partition: key.1,
+        };
+        let known = self.core.by_id.borrow().get(&id).map(|p| (p.topic_no, key.1));
+        known
+            .and_then(|key| self.logs.get(&key))
+            .is_some_and(|(_, drained_lsn, _)| *drained_lsn >= lsn)
     }
 
     fn create(&mut self, key: (u32, u32), create: &SegCreate, base_offset: i64) {

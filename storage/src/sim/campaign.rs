@@ -256,6 +256,35 @@ fn describe(life: &Life, prefix: usize, fates: &[Fate]) -> String {
         };
         out.push_str(&format!("  unflushed {atom:?} {path}: {fate:?}\n"));
     }
+    let issued = life.history.issued(prefix);
+    for (n, noted) in life.history.changes[..issued]
+        .iter()
+        .enumerate()
+        .skip(issued.saturating_sub(40))
+    {
+        let what = match &noted.change {
+            super::model::Change::Append(id, stored) => {
+                format!(
+                    "append {}: {}..={}, {} bytes",
+                    super::model::name(*id),
+                    stored.base,
+                    stored.last,
+                    stored.bytes.len()
+                )
+            }
+            super::model::Change::Create(id) => format!("create {}", super::model::name(*id)),
+            super::model::Change::Drop(id) => format!("drop {}", super::model::name(*id)),
+            super::model::Change::LogStart(id, to) => {
+                format!("log start of {} to {to}", super::model::name(*id))
+            }
+            super::model::Change::Truncate(id, to) => format!("truncate {} to {to}", super::model::name(*id)),
+            super::model::Change::Epoch(id, epoch) => format!("epoch {epoch} of {}", super::model::name(*id)),
+        };
+        out.push_str(&format!(
+            "  change {n} at event {}, LSN {}: {what}\n",
+            noted.at_io, noted.lsn
+        ));
+    }
     out.push_str(&format!("  {:?}", life.params.config));
     out
 }

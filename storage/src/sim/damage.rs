@@ -357,9 +357,10 @@ async fn read_tolerant(log: &Log<SimEnv>, rng: &mut Rng, tolerant: bool) -> Foun
 
 /// Flips a bit in each of a few segment files of a life that ended well, and reads everything: each record is right, or
 /// an error. Returns (files harmed, errors met).
-pub fn rot_segments(seed: u64) -> (u64, u64) {
+pub fn rot_segments(seed: u64, planted: PlantedFaults) -> (u64, u64) {
     let mut rng = Rng::new(seed).fork("rot");
-    let params = Params::from_seed(seed);
+    let mut params = Params::from_seed(seed);
+    params.config.faults = planted;
     let life = live(Script {
         params: params.clone(),
         seed: rng.u64(),

@@ -4,7 +4,7 @@
 //! acknowledged, with positions in the IO log. [`judge`] recovers from any image of it and compares.
 
 use super::disk::{Disk, Io};
-use super::env::{Fault, Op, SimEnv};
+use super::env::{Fault, Op, OpKind, SimEnv};
 use super::exec::Outcome;
 use super::model::{Found, FoundPartition, History, Producer, State, Stored, difference, name, parse};
 use super::params::Params;
@@ -144,6 +144,15 @@ pub fn live(script: Script) -> Life {
     }
     if let Some(faults) = faults {
         env.set_faults(faults);
+    } else if params.slow_superblock {
+        env.set_faults(|op| {
+            let hit = op.kind == OpKind::Write && op.path.ends_with("/superblock");
+            if hit {
+                Fault::Stall(Duration::from_millis(40))
+            } else {
+                Fault::None
+            }
+        });
     }
     let watch = Rc::new(RefCell::new(Watch::new(&params.config.dir)));
     let watching = watch.clone();
@@ -366,7 +375,9 @@ pub fn judge(
             if recovered.verdict == Verdict::Damage {
                 return Err("I13: a power cut alone was judged as damage".into());
             }
-            let state = expected.check(&found)?;
+            let state = expected
+                .check(&found)
+                .map_err(|why| format!("{why}\n  {recovered:?}"))?;
             log.truncate(at);
             Ok(Verdicted {
                 found,

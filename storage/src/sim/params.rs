@@ -20,6 +20,8 @@ pub struct Params {
     pub sector: usize,
     /// Bytes of the file system.
     pub capacity: u64,
+    /// Superblock writes take 40 ms: much happens between the writes of a checkpoint and its end.
+    pub slow_superblock: bool,
     /// Whether [`super::watch`] looks on.
     pub watch: bool,
 }
@@ -77,6 +79,7 @@ impl Params {
             latency,
             sector: *rng.pick(&[512, 4096]),
             capacity: 64 << 20,
+            slow_superblock: rng.chance(1, 3),
             watch: true,
         }
     }

@@ -241,6 +241,7 @@ impl Workload {
             85..87 => self.by_time(id).await,
             87..89 => self.checkpoint(),
             89..92 => self.wait_durable().await,
+            92 => self.flood(id).await,
             _ => self.pass_time().await,
         }
         self.compare(id);
@@ -248,6 +249,16 @@ impl Workload {
         if self.rng.chance(1, 3) {
             self.env
                 .sleep(Duration::from_micros(self.rng.range(0, 300)))
+                .await;
+        }
+    }
+
+    /// A client that does not care: it appends until the ring has turned a few times, whatever it is told.
+    async fn flood(&mut self, id: PartitionId) {
+        for _ in 0..self.rng.range(20, 200) {
+            self.append(id);
+            self.env
+                .sleep(Duration::from_micros(self.rng.range(0, 200)))
                 .await;
         }
     }
