@@ -7,11 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use turgo_net::api::ApiKey;
 use turgo_net::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use turgo_net::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse};
+use turgo_net::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
 use turgo_net::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse};
 use turgo_net::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use turgo_net::wire::{Decode, Encode};
-use turgo_net::{DecodeError, EncodeError, ErrorCode, FrameError, FrameReader, Reader, ResponseHeader, encode_request};
+use turgo_net::{
+    DecodeError, EncodeError, ErrorCode, FrameError, FrameReader, Reader, ResponseHeader, encode_request,
+};
 
 /// Why a request has no answer. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +87,10 @@ fn newest(key: ApiKey) -> i16 {
 impl Connection {
     /// Connects and learns which versions the broker speaks.
     pub fn open(address: &str) -> Result<Connection, ClientError> {
-        let network = |error| ClientError::Network { address: address.to_owned(), error };
+        let network = |error| ClientError::Network {
+            address: address.to_owned(),
+            error,
+        };
         let stream = TcpStream::connect(address).map_err(network)?;
         stream.set_nodelay(true).map_err(network)?;
         stream.set_read_timeout(Some(TIMEOUT)).map_err(network)?;
@@ -97,8 +104,11 @@ impl Connection {
         connection.send(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default())?;
         let frame = connection.receive()?;
         let answer: ApiVersionsResponse<'_> = parse(&frame, ApiKey::ApiVersions, 0)?;
-        connection.versions =
-            answer.api_keys.iter().map(|k| (k.api_key, k.min_version, k.max_version)).collect();
+        connection.versions = answer
+            .api_keys
+            .iter()
+            .map(|k| (k.api_key, k.min_version, k.max_version))
+            .collect();
         Ok(connection)
     }
 
@@ -108,10 +118,16 @@ impl Connection {
             .versions
             .iter()
             .find(|(k, ..)| *k == key as i16)
-            .ok_or_else(|| ClientError::Protocol(format!("{} does not serve {}", self.address, key.name())))?;
+            .ok_or_else(|| {
+                ClientError::Protocol(format!("{} does not serve {}", self.address, key.name()))
+            })?;
         let version = newest(key).min(*max);
         if version < *min {
-            return Err(ClientError::Protocol(format!("{} serves no {} that we speak", self.address, key.name())));
+            return Err(ClientError::Protocol(format!(
+                "{} serves no {} that we speak",
+                self.address,
+                key.name()
+            )));
         }
         Ok(version)
     }
@@ -129,7 +145,10 @@ impl Connection {
         let address = &self.address;
         self.stream
             .write_all(frame)
-            .map_err(|error| ClientError::Network { address: address.clone(), error })
+            .map_err(|error| ClientError::Network {
+                address: address.clone(),
+                error,
+            })
     }
 
     /// The next answer, header included.
@@ -138,7 +157,10 @@ impl Connection {
             if let Some(frame) = self.frames.next_frame()? {
                 return Ok(frame);
             }
-            let network = |error| ClientError::Network { address: self.address.clone(), error };
+            let network = |error| ClientError::Network {
+                address: self.address.clone(),
+                error,
+            };
             let n = self.stream.read(self.frames.space()).map_err(network)?;
             if n == 0 {
                 return Err(network(std::io::ErrorKind::UnexpectedEof.into()));
@@ -149,7 +171,10 @@ impl Connection {
 
     /// Splits off the reading half: answers come in request order.
     pub fn reader(&self) -> Result<Connection, ClientError> {
-        let network = |error| ClientError::Network { address: self.address.clone(), error };
+        let network = |error| ClientError::Network {
+            address: self.address.clone(),
+            error,
+        };
         Ok(Connection {
             address: self.address.clone(),
             stream: self.stream.try_clone().map_err(network)?,
@@ -160,7 +185,12 @@ impl Connection {
     }
 
     /// Creates a topic with one replica.
-    pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(), ClientError> {
+    pub fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Result<(), ClientError> {
         let version = self.version(ApiKey::CreateTopics)?;
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
@@ -183,14 +213,22 @@ impl Connection {
         self.send(ApiKey::CreateTopics, version, &request)?;
         let frame = self.receive()?;
         let answer: CreateTopicsResponse<'_> = parse(&frame, ApiKey::CreateTopics, version)?;
-        refused(answer.topics.iter().map(|t| t.error_code), || format!("creating topic {name}"))
+        refused(answer.topics.iter().map(|t| t.error_code), || {
+            format!("creating topic {name}")
+        })
     }
 
     /// Deletes a topic.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), ClientError> {
         let version = self.version(ApiKey::DeleteTopics)?;
-        let topics = vec![DeleteTopicState { name: Some(name.into()), ..Default::default() }];
-        let mut request = DeleteTopicsRequest { timeout_ms: 60_000, ..Default::default() };
+        let topics = vec![DeleteTopicState {
+            name: Some(name.into()),
+            ..Default::default()
+        }];
+        let mut request = DeleteTopicsRequest {
+            timeout_ms: 60_000,
+            ..Default::default()
+        };
         if version >= 6 {
             request.topics = topics;
         } else {
@@ -199,14 +237,19 @@ impl Connection {
         self.send(ApiKey::DeleteTopics, version, &request)?;
         let frame = self.receive()?;
         let answer: DeleteTopicsResponse<'_> = parse(&frame, ApiKey::DeleteTopics, version)?;
-        refused(answer.responses.iter().map(|t| t.error_code), || format!("deleting topic {name}"))
+        refused(answer.responses.iter().map(|t| t.error_code), || {
+            format!("deleting topic {name}")
+        })
     }
 
     /// Partitions of a topic that have a leader.
     pub fn partitions(&mut self, name: &str) -> Result<usize, ClientError> {
         let version = self.version(ApiKey::Metadata)?;
         let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic { name: Some(name.into()), ..Default::default() }]),
+            topics: Some(vec![MetadataRequestTopic {
+                name: Some(name.into()),
+                ..Default::default()
+            }]),
             allow_auto_topic_creation: false,
             ..Default::default()
         };
@@ -222,7 +265,10 @@ impl Connection {
 
 fn refused(mut codes: impl Iterator<Item = i16>, what: impl Fn() -> String) -> Result<(), ClientError> {
     match codes.find(|code| *code != 0) {
-        Some(code) => Err(ClientError::Refused { what: what(), code: ErrorCode(code) }),
+        Some(code) => Err(ClientError::Refused {
+            what: what(),
+            code: ErrorCode(code),
+        }),
         None => Ok(()),
     }
 }

@@ -37,7 +37,8 @@ pub fn loopback(bytes: usize, count: usize) -> std::io::Result<Histogram<u64>> {
         }
     }
     drop(stream);
-    echo.join().map_err(|_| std::io::Error::other("the echo thread panicked"))??;
+    echo.join()
+        .map_err(|_| std::io::Error::other("the echo thread panicked"))??;
     Ok(times)
 }
 

@@ -58,7 +58,9 @@ fn frames(load: &Load, version: i16) -> Result<Vec<Vec<u8>>, ClientError> {
     for _ in 0..load.batch_records {
         let value: Vec<u8> = (0..load.record_bytes)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 56) as u8
             })
             .collect();
@@ -97,7 +99,9 @@ fn wait_until(due: Instant) {
     const SPIN: Duration = Duration::from_micros(80);
     loop {
         let now = Instant::now();
-        let Some(left) = due.checked_duration_since(now) else { return };
+        let Some(left) = due.checked_duration_since(now) else {
+            return;
+        };
         if left > SPIN {
             std::thread::sleep(left - SPIN);
         } else {
@@ -116,7 +120,9 @@ pub fn produce(load: &Load) -> Result<LoadReport, ClientError> {
     }
     let mut all: Option<Part> = None;
     for thread in threads {
-        let part = thread.join().map_err(|_| ClientError::Protocol("a load thread panicked".into()))??;
+        let part = thread
+            .join()
+            .map_err(|_| ClientError::Protocol("a load thread panicked".into()))??;
         match &mut all {
             None => all = Some(part),
             Some(all) => {
@@ -169,7 +175,11 @@ fn connection(load: &Load, index: usize, started: Instant) -> Result<Part, Clien
             let frame = reader.receive()?;
             let now = Instant::now();
             let answer: ProduceResponse<'_> = parse(&frame, ApiKey::Produce, version)?;
-            let code = answer.responses.first().and_then(|t| t.partition_responses.first()).map_or(-1, |p| p.error_code);
+            let code = answer
+                .responses
+                .first()
+                .and_then(|t| t.partition_responses.first())
+                .map_or(-1, |p| p.error_code);
             if code != 0 {
                 *part.errors.entry(ErrorCode(code).name().to_owned()).or_default() += 1;
                 continue;
@@ -187,10 +197,12 @@ fn connection(load: &Load, index: usize, started: Instant) -> Result<Part, Clien
         Ok(part)
     });
     // Connections take turns, so that their batches are not due at once.
-    let interval = load.rate.map(|rate| {
-        Duration::from_secs_f64(load.batch_records as f64 * load.connections as f64 / rate)
+    let interval = load
+        .rate
+        .map(|rate| Duration::from_secs_f64(load.batch_records as f64 * load.connections as f64 / rate));
+    let offset = interval.map_or(Duration::ZERO, |i| {
+        i.mul_f64(index as f64 / load.connections as f64)
     });
-    let offset = interval.map_or(Duration::ZERO, |i| i.mul_f64(index as f64 / load.connections as f64));
     let mut next = index;
     for n in 0u32.. {
         let due = match interval {
@@ -210,7 +222,9 @@ fn connection(load: &Load, index: usize, started: Instant) -> Result<Part, Clien
         next += load.connections;
     }
     drop(sent);
-    answers.join().map_err(|_| ClientError::Protocol("a reader thread panicked".into()))?
+    answers
+        .join()
+        .map_err(|_| ClientError::Protocol("a reader thread panicked".into()))?
 }
 
 /// One record at a time, each sent when the one before is acknowledged; nanoseconds from sending to the answer. The
@@ -243,9 +257,16 @@ pub fn one_at_a_time(
         let answer = connection.receive()?;
         let elapsed = start.elapsed();
         let answer: ProduceResponse<'_> = parse(&answer, ApiKey::Produce, version)?;
-        let code = answer.responses.first().and_then(|t| t.partition_responses.first()).map_or(-1, |p| p.error_code);
+        let code = answer
+            .responses
+            .first()
+            .and_then(|t| t.partition_responses.first())
+            .map_or(-1, |p| p.error_code);
         if code != 0 {
-            return Err(ClientError::Refused { what: format!("producing to {topic}"), code: ErrorCode(code) });
+            return Err(ClientError::Refused {
+                what: format!("producing to {topic}"),
+                code: ErrorCode(code),
+            });
         }
         if i >= count / 10 {
             times.saturating_record(elapsed.as_nanos() as u64);

@@ -105,9 +105,12 @@ pub fn run(args: &BenchArgs) -> Result<(), String> {
     match &args.command {
         Command::Produce(produce) => run_produce(args, produce),
         Command::Latency { count, size, dir } => run_latency(args, *count, *size, dir),
-        Command::Width { partitions, rate, seconds, rounds } => {
-            run_width(args, *partitions, *rate, *seconds, *rounds)
-        }
+        Command::Width {
+            partitions,
+            rate,
+            seconds,
+            rounds,
+        } => run_width(args, *partitions, *rate, *seconds, *rounds),
         Command::Partitions { count } => run_partitions(args, *count),
     }
     .map_err(|e| e.to_string())
@@ -131,13 +134,19 @@ fn load_text(r: &LoadReport) -> String {
         r.batch_records,
         r.acknowledged_per_second,
         r.mib_per_second,
-        if r.asked_per_second > 0.0 { format!(" of {:.0} asked", r.asked_per_second) } else { String::new() },
+        if r.asked_per_second > 0.0 {
+            format!(" of {:.0} asked", r.asked_per_second)
+        } else {
+            String::new()
+        },
         r.response,
         r.service,
         r.slip
     );
     if !r.valid {
-        text.push_str("\n  INVALID: the generator fell behind its schedule; lower --rate or add --connections");
+        text.push_str(
+            "\n  INVALID: the generator fell behind its schedule; lower --rate or add --connections",
+        );
     }
     for (name, count) in &r.errors {
         text.push_str(&format!("\n  {count} batches refused: {name}"));
@@ -153,7 +162,13 @@ struct Topic {
 }
 
 impl Topic {
-    fn create(address: &str, name: &str, partitions: i32, configs: &[(&str, &str)], keep: bool) -> Result<Topic, ClientError> {
+    fn create(
+        address: &str,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+        keep: bool,
+    ) -> Result<Topic, ClientError> {
         let mut connection = Connection::open(address)?;
         let _ = connection.delete_topic(name);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -167,11 +182,17 @@ impl Topic {
         }
         while connection.partitions(name)? < partitions as usize {
             if Instant::now() > deadline {
-                return Err(ClientError::Protocol(format!("{name}: not all partitions got a leader in a minute")));
+                return Err(ClientError::Protocol(format!(
+                    "{name}: not all partitions got a leader in a minute"
+                )));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(Topic { name: name.to_owned(), address: address.to_owned(), keep })
+        Ok(Topic {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            keep,
+        })
     }
 }
 
@@ -187,7 +208,13 @@ impl Drop for Topic {
 
 fn run_produce(args: &BenchArgs, produce: &ProduceArgs) -> Result<(), ClientError> {
     let configs: Vec<(&str, &str)> = produce.configs.iter().filter_map(|c| c.split_once('=')).collect();
-    let topic = Topic::create(&args.bootstrap, &produce.topic, produce.partitions, &configs, produce.keep)?;
+    let topic = Topic::create(
+        &args.bootstrap,
+        &produce.topic,
+        produce.partitions,
+        &configs,
+        produce.keep,
+    )?;
     let report = load::produce(&Load {
         address: args.bootstrap.clone(),
         topic: topic.name.clone(),
@@ -215,22 +242,39 @@ struct LatencyReport {
     ratio_p99: f64,
 }
 
-fn run_latency(args: &BenchArgs, count: usize, size: usize, dir: &std::path::Path) -> Result<(), ClientError> {
-    let io = |error| ClientError::Network { address: dir.display().to_string(), error };
+fn run_latency(
+    args: &BenchArgs,
+    count: usize,
+    size: usize,
+    dir: &std::path::Path,
+) -> Result<(), ClientError> {
+    let io = |error| ClientError::Network {
+        address: dir.display().to_string(),
+        error,
+    };
     let topic = Topic::create(&args.bootstrap, "turgo-bench-latency", 1, &[], false)?;
-    let (mut acks, mut flushes, mut loops) =
-        (crate::report::histogram(), crate::report::histogram(), crate::report::histogram());
+    let (mut acks, mut flushes, mut loops) = (
+        crate::report::histogram(),
+        crate::report::histogram(),
+        crate::report::histogram(),
+    );
     // Floors and measurement take turns, so that drift of the machine hits all alike.
     const ROUNDS: usize = 5;
     for _ in 0..ROUNDS {
         let add = |a: &mut hdrhistogram::Histogram<u64>, b| a.add(b).expect("same bounds");
         add(&mut flushes, floor::flush(dir, count / ROUNDS / 4).map_err(io)?);
-        add(&mut loops, floor::loopback(size + 200, count / ROUNDS).map_err(io)?);
+        add(
+            &mut loops,
+            floor::loopback(size + 200, count / ROUNDS).map_err(io)?,
+        );
         let one = load::one_at_a_time(&args.bootstrap, &topic.name, size, count / ROUNDS)?;
         add(&mut acks, one);
     }
-    let (acknowledgement, flush, loopback) =
-        (Percentiles::from(&acks), Percentiles::from(&flushes), Percentiles::from(&loops));
+    let (acknowledgement, flush, loopback) = (
+        Percentiles::from(&acks),
+        Percentiles::from(&flushes),
+        Percentiles::from(&loops),
+    );
     let report = LatencyReport {
         record_bytes: size,
         ratio_p50: acknowledgement.p50 / (flush.p50 + loopback.p50),
@@ -256,7 +300,13 @@ struct WidthReport {
     ratio_p99: f64,
 }
 
-fn run_width(args: &BenchArgs, partitions: i32, rate: f64, seconds: u64, rounds: usize) -> Result<(), ClientError> {
+fn run_width(
+    args: &BenchArgs,
+    partitions: i32,
+    rate: f64,
+    seconds: u64,
+    rounds: usize,
+) -> Result<(), ClientError> {
     let narrow = Topic::create(&args.bootstrap, "turgo-bench-narrow", 1, &[], false)?;
     let wide = Topic::create(&args.bootstrap, "turgo-bench-wide", partitions, &[], false)?;
     let once = |topic: &Topic, partitions| {
@@ -284,10 +334,17 @@ fn run_width(args: &BenchArgs, partitions: i32, rate: f64, seconds: u64, rounds:
         p99[p99.len() / 2]
     };
     let ratio_p99 = median(&wides) / median(&narrows);
-    let report = WidthReport { narrow: narrows, wide: wides, ratio_p99 };
+    let report = WidthReport {
+        narrow: narrows,
+        wide: wides,
+        ratio_p99,
+    };
     show(args, &report, || {
         let lines: Vec<String> = report.narrow.iter().chain(&report.wide).map(load_text).collect();
-        format!("{}\nmedian p99 of {partitions} partitions / of 1: {ratio_p99:.2}", lines.join("\n"))
+        format!(
+            "{}\nmedian p99 of {partitions} partitions / of 1: {ratio_p99:.2}",
+            lines.join("\n")
+        )
     })
 }
 
@@ -307,6 +364,11 @@ fn run_partitions(args: &BenchArgs, count: i32) -> Result<(), ClientError> {
         left -= left.min(1_000);
         number += 1;
     }
-    let report = PartitionsReport { partitions: count, seconds: start.elapsed().as_secs_f64() };
-    show(args, &report, || format!("{count} partitions created in {:.2} s", report.seconds))
+    let report = PartitionsReport {
+        partitions: count,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    show(args, &report, || {
+        format!("{count} partitions created in {:.2} s", report.seconds)
+    })
 }

@@ -29,7 +29,9 @@ pub struct Groups<E: Env> {
 
 impl<E: Env> Default for Groups<E> {
     fn default() -> Self {
-        Groups { hosts: RefCell::default() }
+        Groups {
+            hosts: RefCell::default(),
+        }
     }
 }
 
@@ -74,9 +76,7 @@ impl<E: Env> Shard<E> {
             })
             .await;
             match loaded {
-                Ok(()) => {
-                    shard.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out))
-                }
+                Ok(()) => shard.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out)),
                 // The coordinator goes on refusing: serving without its offsets would reset consumers.
                 Err(error) => {
                     crate::shell::log::event(
@@ -137,7 +137,10 @@ impl<E: Env> Shard<E> {
         let due: Vec<_> = {
             let hosts = self.groups.hosts.borrow();
             let is_due = |host: &&Rc<Host<E>>| {
-                host.coordinator.borrow().next_deadline().is_some_and(|deadline| deadline <= now_ms)
+                host.coordinator
+                    .borrow()
+                    .next_deadline()
+                    .is_some_and(|deadline| deadline <= now_ms)
             };
             hosts.values().filter(is_due).cloned().collect()
         };
@@ -167,8 +170,14 @@ impl<E: Env> Shard<E> {
     /// Groups and members on this core.
     pub fn group_counts(&self) -> (usize, usize) {
         let hosts = self.groups.hosts.borrow();
-        let stats: Vec<_> = hosts.values().map(|host| host.coordinator.borrow().stats()).collect();
-        (stats.iter().map(|s| s.groups).sum(), stats.iter().map(|s| s.members).sum())
+        let stats: Vec<_> = hosts
+            .values()
+            .map(|host| host.coordinator.borrow().stats())
+            .collect();
+        (
+            stats.iter().map(|s| s.groups).sum(),
+            stats.iter().map(|s| s.members).sum(),
+        )
     }
 
     /// Answers everyone who waits for a coordinator: the node is stopping.
@@ -189,7 +198,8 @@ impl<E: Env> Shard<E> {
             max_size: usize::try_from(node.group_max_size).unwrap_or(0),
             offset_metadata_max: node.offset_metadata_max_bytes as usize,
             offsets_retention_ms: node.offsets_retention_ms,
-            retention_check_interval_ms: i64::try_from(node.offsets_retention_check_interval_ms).unwrap_or(i64::MAX),
+            retention_check_interval_ms: i64::try_from(node.offsets_retention_check_interval_ms)
+                .unwrap_or(i64::MAX),
             ..Config::default()
         }
     }
@@ -201,7 +211,11 @@ impl<E: Env> Shard<E> {
         event: impl FnOnce(&mut Coordinator, i64, &mut Vec<Effect>),
     ) {
         let mut effects = Vec::new();
-        event(&mut host.coordinator.borrow_mut(), self.env.wall_ms(), &mut effects);
+        event(
+            &mut host.coordinator.borrow_mut(),
+            self.env.wall_ms(),
+            &mut effects,
+        );
         for effect in effects {
             match effect {
                 Effect::Reply { ticket, response } => {
@@ -210,7 +224,11 @@ impl<E: Env> Shard<E> {
                         fill.fill(response);
                     }
                 }
-                Effect::Append { token, producer, records } => {
+                Effect::Append {
+                    token,
+                    producer,
+                    records,
+                } => {
                     let now_ms = self.env.wall_ms();
                     let mut batch = BatchBuilder::new();
                     if let Some(producer) = producer {

@@ -47,7 +47,13 @@ mod tests {
                 let mut counts = vec![0; cores];
                 let n = 64 * cores as u32;
                 for partition in 0..n {
-                    counts[owner(&PartitionId { topic: [seed; 16], partition }, cores)] += 1;
+                    counts[owner(
+                        &PartitionId {
+                            topic: [seed; 16],
+                            partition,
+                        },
+                        cores,
+                    )] += 1;
                 }
                 let (lo, hi) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
                 assert!(hi - lo <= 16, "{cores} cores: {counts:?}");

@@ -41,7 +41,11 @@ fn counters(out: &mut String, reports: &[Report]) {
         };
         let _ = writeln!(out, "# TYPE {name} {kind}");
         for (shard, report) in reports.iter().enumerate() {
-            let _ = writeln!(out, "{name}{{shard=\"{shard}\"}} {}", report.stats.counts.list()[i].1);
+            let _ = writeln!(
+                out,
+                "{name}{{shard=\"{shard}\"}} {}",
+                report.stats.counts.list()[i].1
+            );
         }
     }
     let _ = writeln!(out, "# TYPE turgo_partitions gauge");
@@ -55,7 +59,11 @@ fn requests(out: &mut String, reports: &[Report]) {
     let _ = writeln!(out, "# TYPE turgo_requests_total counter");
     for (shard, report) in reports.iter().enumerate() {
         for (key, count) in &report.stats.requests {
-            let _ = writeln!(out, "turgo_requests_total{{shard=\"{shard}\",api=\"{}\"}} {count}", name(*key));
+            let _ = writeln!(
+                out,
+                "turgo_requests_total{{shard=\"{shard}\",api=\"{}\"}} {count}",
+                name(*key)
+            );
         }
     }
     let _ = writeln!(out, "# TYPE turgo_request_errors_total counter");
@@ -84,11 +92,18 @@ fn summary(out: &mut String, shard: usize, stage: &str, histogram: &Histogram<u6
     let labels = format!("shard=\"{shard}\",stage=\"{stage}\"");
     for q in QUANTILES {
         let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
-        let _ = writeln!(out, "turgo_request_stage_seconds{{{labels},quantile=\"{q}\"}} {seconds:.6}");
+        let _ = writeln!(
+            out,
+            "turgo_request_stage_seconds{{{labels},quantile=\"{q}\"}} {seconds:.6}"
+        );
     }
     let sum = histogram.mean() * histogram.len() as f64 / 1e6;
     let _ = writeln!(out, "turgo_request_stage_seconds_sum{{{labels}}} {sum:.6}");
-    let _ = writeln!(out, "turgo_request_stage_seconds_count{{{labels}}} {}", histogram.len());
+    let _ = writeln!(
+        out,
+        "turgo_request_stage_seconds_count{{{labels}}} {}",
+        histogram.len()
+    );
 }
 
 fn store(out: &mut String, reports: &[Report]) {
@@ -121,9 +136,17 @@ fn store(out: &mut String, reports: &[Report]) {
         for (shard, report) in reports.iter().enumerate() {
             let s = value(report);
             for (q, v) in [("0.5", s.p50), ("0.99", s.p99), ("0.999", s.p999), ("1", s.max)] {
-                let _ = writeln!(out, "turgo_{name}{{shard=\"{shard}\",quantile=\"{q}\"}} {}", v as f64 / scale);
+                let _ = writeln!(
+                    out,
+                    "turgo_{name}{{shard=\"{shard}\",quantile=\"{q}\"}} {}",
+                    v as f64 / scale
+                );
             }
-            let _ = writeln!(out, "turgo_{name}_sum{{shard=\"{shard}\"}} {}", s.mean * s.count as f64 / scale);
+            let _ = writeln!(
+                out,
+                "turgo_{name}_sum{{shard=\"{shard}\"}} {}",
+                s.mean * s.count as f64 / scale
+            );
             let _ = writeln!(out, "turgo_{name}_count{{shard=\"{shard}\"}} {}", s.count);
         }
     };

@@ -29,7 +29,9 @@ pub struct Latency(RefCell<Histogram<u64>>);
 
 impl Default for Latency {
     fn default() -> Self {
-        Latency(RefCell::new(Histogram::new_with_bounds(1, 1 << 32, 2).expect("constant bounds are valid")))
+        Latency(RefCell::new(
+            Histogram::new_with_bounds(1, 1 << 32, 2).expect("constant bounds are valid"),
+        ))
     }
 }
 

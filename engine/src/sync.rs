@@ -25,8 +25,11 @@ pub struct Filled<T>(Rc<Slot<T>>);
 
 /// A value that one task sets and another awaits.
 pub fn oneshot<T>() -> (Filler<T>, Filled<T>) {
-    let slot =
-        Rc::new(Slot { value: RefCell::new(None), waker: RefCell::new(None), filler_gone: Cell::new(false) });
+    let slot = Rc::new(Slot {
+        value: RefCell::new(None),
+        waker: RefCell::new(None),
+        filler_gone: Cell::new(false),
+    });
     (Filler(slot.clone()), Filled(slot))
 }
 
@@ -159,7 +162,10 @@ impl Timers {
         self.next.set(id + 1);
         self.events.borrow_mut().insert(id, event);
         self.heap.borrow_mut().push(Reverse((at_ms, id)));
-        TimerGuard { timers: self.clone(), id }
+        TimerGuard {
+            timers: self.clone(),
+            id,
+        }
     }
     /// Raises everything due at `now_ms`.
     pub fn fire(&self, now_ms: u64) {
@@ -193,7 +199,11 @@ pub struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Queue { items: RefCell::default(), event: Event::default(), closed: Cell::new(false) }
+        Queue {
+            items: RefCell::default(),
+            event: Event::default(),
+            closed: Cell::new(false),
+        }
     }
 }
 
@@ -265,7 +275,11 @@ impl Drop for BudgetGuard {
 impl Budget {
     /// A budget of `limit`.
     pub fn new(limit: usize) -> Rc<Self> {
-        Rc::new(Budget { limit, used: Cell::new(0), waiters: RefCell::default() })
+        Rc::new(Budget {
+            limit,
+            used: Cell::new(0),
+            waiters: RefCell::default(),
+        })
     }
     /// What is left.
     pub fn free(&self) -> usize {
@@ -274,7 +288,10 @@ impl Budget {
     /// Takes `amount` now, even beyond the limit: for what exists already.
     pub fn charge(self: &Rc<Self>, amount: usize) -> BudgetGuard {
         self.used.set(self.used.get() + amount);
-        BudgetGuard { budget: self.clone(), amount }
+        BudgetGuard {
+            budget: self.clone(),
+            amount,
+        }
     }
     /// Waits until `amount` is left, or until nothing is in use if it exceeds the limit, and takes it.
     pub async fn acquire(self: &Rc<Self>, amount: usize) -> BudgetGuard {
@@ -289,7 +306,9 @@ impl Budget {
                 while waiters.front().is_some_and(|w| w.strong_count() == 0) {
                     waiters.pop_front();
                 }
-                waiters.front().is_some_and(|w| std::ptr::eq(w.as_ptr(), Rc::as_ptr(&event)))
+                waiters
+                    .front()
+                    .is_some_and(|w| std::ptr::eq(w.as_ptr(), Rc::as_ptr(&event)))
             };
             if first && self.fits(amount) {
                 self.waiters.borrow_mut().pop_front();
@@ -360,7 +379,10 @@ mod tests {
         let mut b = Box::pin(budget.acquire(100));
         let mut c = Box::pin(budget.acquire(1));
         assert!(block_on(poll_once(&mut b)).is_none());
-        assert!(block_on(poll_once(&mut c)).is_none(), "c would fit, but b came first");
+        assert!(
+            block_on(poll_once(&mut c)).is_none(),
+            "c would fit, but b came first"
+        );
         drop(a);
         let b = block_on(poll_once(&mut b)).expect("alone");
         assert!(block_on(poll_once(&mut c)).is_none());

@@ -12,8 +12,14 @@ fn keep(file: &str, mark: &str, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let text = std::fs::read_to_string(&path).expect("the document exists");
     let (begin, end) = (format!("<!-- {mark} -->\n"), format!("<!-- end of {mark} -->\n"));
-    let from = text.find(&begin).unwrap_or_else(|| panic!("{file} lacks {begin}")) + begin.len();
-    let to = from + text[from..].find(&end).unwrap_or_else(|| panic!("{file} lacks {end}"));
+    let from = text
+        .find(&begin)
+        .unwrap_or_else(|| panic!("{file} lacks {begin}"))
+        + begin.len();
+    let to = from
+        + text[from..]
+            .find(&end)
+            .unwrap_or_else(|| panic!("{file} lacks {end}"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, format!("{}{wanted}{}", &text[..from], &text[to..])).expect("writable");
         return;
@@ -32,7 +38,12 @@ fn served_versions_are_as_documented() {
     for key in keys {
         let (min, max) = apis::offered(key).expect("listed");
         let (from, to) = apis::served(key).expect("listed");
-        let _ = writeln!(table, "| {} | {} | {min}-{max} | {from}-{to} |", key as i16, key.name());
+        let _ = writeln!(
+            table,
+            "| {} | {} | {min}-{max} | {from}-{to} |",
+            key as i16,
+            key.name()
+        );
     }
     keep("docs/protocol.md", "served versions", &table);
     keep("README.md", "served versions", &table);

@@ -20,8 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn connect(broker: &Broker) -> TcpStream {
     let stream = TcpStream::connect(broker.endpoint()).expect("the broker accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
     stream.set_nodelay(true).expect("an option can be set");
     stream
 }
@@ -33,7 +37,9 @@ fn frame(body: &[u8]) -> Vec<u8> {
 }
 
 fn request<M: Encode>(key: ApiKey, version: i16, body: &M) -> Vec<u8> {
-    encode_request(key, version, 7, Some("hostile"), body).expect("a valid request").to_vec()
+    encode_request(key, version, 7, Some("hostile"), body)
+        .expect("a valid request")
+        .to_vec()
 }
 
 /// One whole answer, or `None` if the broker closed the connection.
@@ -41,7 +47,12 @@ fn answer(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut size = [0; 4];
     match stream.read_exact(&mut size) {
         Ok(()) => {}
-        Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            ) =>
+        {
             return None;
         }
         Err(e) => panic!("neither an answer nor an end: {e}"),
@@ -54,8 +65,13 @@ fn answer(stream: &mut TcpStream) -> Option<Vec<u8>> {
 /// The broker answers an honest client.
 fn still_serves(broker: &Broker) {
     let mut stream = connect(broker);
-    let ask = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
-    stream.write_all(&request(ApiKey::Metadata, 9, &ask)).expect("sent");
+    let ask = MetadataRequest {
+        topics: Some(Vec::new()),
+        ..Default::default()
+    };
+    stream
+        .write_all(&request(ApiKey::Metadata, 9, &ask))
+        .expect("sent");
     let body = answer(&mut stream).expect("answered");
     let mut reader = Reader::new(&body);
     ResponseHeader::decode(&mut reader, ApiKey::Metadata, 9).expect("a header");
@@ -93,15 +109,39 @@ fn what_is_no_request_closes_the_connection_and_only_that_one() {
         ("a length above the ceiling", oversized.to_vec()),
         ("an empty frame", frame(&[])),
         ("a frame below a header", frame(&[0, 18, 0])),
-        ("an unknown API", frame(&[0x7F, 0xFF, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF])),
-        ("a negative API", frame(&[0xFF, 0xFE, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF])),
-        ("an API for controllers", frame(&[0, 52, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF])),
-        ("Produce below version 3", frame(&[0, 0, 0, 2, 0, 0, 0, 1, 0xFF, 0xFF, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])),
-        ("Metadata above its range", frame(&[0, 3, 0, 99, 0, 0, 0, 1, 0xFF, 0xFF, 0, 0, 0, 0])),
-        ("a client id longer than the frame", frame(&[0, 3, 0, 0, 0, 0, 0, 1, 0x7F, 0xFF])),
-        ("a count of two thousand million", frame(&[0, 3, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF])),
+        (
+            "an unknown API",
+            frame(&[0x7F, 0xFF, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF]),
+        ),
+        (
+            "a negative API",
+            frame(&[0xFF, 0xFE, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF]),
+        ),
+        (
+            "an API for controllers",
+            frame(&[0, 52, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF]),
+        ),
+        (
+            "Produce below version 3",
+            frame(&[0, 0, 0, 2, 0, 0, 0, 1, 0xFF, 0xFF, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ),
+        (
+            "Metadata above its range",
+            frame(&[0, 3, 0, 99, 0, 0, 0, 1, 0xFF, 0xFF, 0, 0, 0, 0]),
+        ),
+        (
+            "a client id longer than the frame",
+            frame(&[0, 3, 0, 0, 0, 0, 0, 1, 0x7F, 0xFF]),
+        ),
+        (
+            "a count of two thousand million",
+            frame(&[0, 3, 0, 0, 0, 0, 0, 1, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF]),
+        ),
         ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        ("a TLS greeting", vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xFC, 0x03, 0x03]),
+        (
+            "a TLS greeting",
+            vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xFC, 0x03, 0x03],
+        ),
     ];
     for (what, bytes) in cases {
         let mut stream = connect(&broker);
@@ -129,11 +169,21 @@ fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
         assert_eq!(reader.i32().expect("a correlation id"), 9);
         let response = ApiVersionsResponse::decode(&mut reader, 0).expect("version 0");
         assert_eq!(response.error_code, ErrorCode::UNSUPPORTED_VERSION.0);
-        assert!(response.api_keys.iter().any(|k| k.api_key == 18 && k.max_version == 4));
+        assert!(
+            response
+                .api_keys
+                .iter()
+                .any(|k| k.api_key == 18 && k.max_version == 4)
+        );
         // The connection goes on, as a client tries again on it.
         let again = ApiVersionsRequest::default();
-        stream.write_all(&request(ApiKey::ApiVersions, 0, &again)).expect("sent");
-        assert!(self::answer(&mut stream).is_some(), "the second try was not answered");
+        stream
+            .write_all(&request(ApiKey::ApiVersions, 0, &again))
+            .expect("sent");
+        assert!(
+            self::answer(&mut stream).is_some(),
+            "the second try was not answered"
+        );
     }
 }
 
@@ -143,7 +193,10 @@ fn noise_in_every_api_and_version_harms_nobody() {
     still_serves(&broker);
     let before = broker.resident_bytes();
     let mut noise = Noise(42);
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
+    let seconds = std::env::var("FUZZ_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(5);
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut sent = 0u64;
     let mut stream = connect(&broker);
@@ -156,8 +209,19 @@ fn noise_in_every_api_and_version_harms_nobody() {
         body.extend_from_slice(&[0, 0, 0, 1, 0, 1, b'x']);
         let n = noise.next() as usize % 300;
         // Small numbers look more like a request than noise does.
-        let tail: Vec<u8> =
-            noise.bytes(n).into_iter().map(|b| if b < 128 { 0 } else if b < 192 { b % 8 } else { b }).collect();
+        let tail: Vec<u8> = noise
+            .bytes(n)
+            .into_iter()
+            .map(|b| {
+                if b < 128 {
+                    0
+                } else if b < 192 {
+                    b % 8
+                } else {
+                    b
+                }
+            })
+            .collect();
         body.extend_from_slice(&tail);
         sent += 1;
         if stream.write_all(&frame(&body)).is_err() {
@@ -165,7 +229,9 @@ fn noise_in_every_api_and_version_harms_nobody() {
             continue;
         }
         // Whether it is closed, answered or parked is the broker's business; some fetches wait.
-        stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout can be set");
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a timeout can be set");
         let mut sink = [0; 4096];
         match stream.read(&mut sink) {
             Ok(n) if n > 0 => {}
@@ -174,7 +240,12 @@ fn noise_in_every_api_and_version_harms_nobody() {
     }
     still_serves(&broker);
     if let (Some(before), Some(after)) = (before, broker.resident_bytes()) {
-        assert!(after < before + (256 << 20), "{sent} requests took memory from {} to {} MiB", mib(before), mib(after));
+        assert!(
+            after < before + (256 << 20),
+            "{sent} requests took memory from {} to {} MiB",
+            mib(before),
+            mib(after)
+        );
     }
     assert!(sent > 50, "only {sent} requests in {seconds} s");
 }
@@ -194,7 +265,12 @@ fn frames_that_never_end_cost_no_memory() {
     }
     still_serves(&broker);
     if let (Some(before), Some(after)) = (before, broker.resident_bytes()) {
-        assert!(after < before + (128 << 20), "memory went from {} to {} MiB", mib(before), mib(after));
+        assert!(
+            after < before + (128 << 20),
+            "memory went from {} to {} MiB",
+            mib(before),
+            mib(after)
+        );
     }
 }
 
@@ -204,7 +280,9 @@ fn a_client_that_never_reads_is_not_read_for_ever() {
     still_serves(&broker);
     let before = broker.resident_bytes();
     let mut stream = connect(&broker);
-    stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout can be set");
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("a timeout can be set");
     let ask = request(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default());
     // The broker stops reading once its answers are not taken, so at some point nothing more can be sent.
     let mut sent = 0usize;
@@ -214,12 +292,20 @@ fn a_client_that_never_reads_is_not_read_for_ever() {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break true,
             Err(_) => break false,
         }
-        assert!(sent < 512 << 20, "half a GiB of requests was read although no answer was taken");
+        assert!(
+            sent < 512 << 20,
+            "half a GiB of requests was read although no answer was taken"
+        );
     };
     assert!(blocked, "the connection was closed");
     still_serves(&broker);
     if let (Some(before), Some(after)) = (before, broker.resident_bytes()) {
-        assert!(after < before + (64 << 20), "memory went from {} to {} MiB", mib(before), mib(after));
+        assert!(
+            after < before + (64 << 20),
+            "memory went from {} to {} MiB",
+            mib(before),
+            mib(after)
+        );
     }
 }
 
@@ -241,7 +327,9 @@ fn a_failed_produce_without_acks_closes_the_connection() {
         }],
         ..Default::default()
     };
-    stream.write_all(&request(ApiKey::Produce, 9, &produce)).expect("sent");
+    stream
+        .write_all(&request(ApiKey::Produce, 9, &produce))
+        .expect("sent");
     assert!(answer(&mut stream).is_none(), "acks=0 has no answer");
     still_serves(&broker);
 }

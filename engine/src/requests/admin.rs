@@ -30,7 +30,10 @@ const LOG_LEVEL: &str = "INFO";
 /// Lets `look` at this core's applied state.
 fn look<E: Env, T>(shard: &Shard<E>, look: impl FnOnce(&Planner<'_>) -> T) -> T {
     let site = shard.node.site();
-    look(&Planner { state: &shard.metadata(), site: &site })
+    look(&Planner {
+        state: &shard.metadata(),
+        site: &site,
+    })
 }
 
 /// Has the controller plan a change. `None` while the node is stopping.
@@ -72,16 +75,23 @@ macro_rules! again {
 /// Creates the topic of group offsets, unless it exists.
 pub(super) async fn create_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) {
     // It may have come into being meanwhile; then this fails, and all is well.
-    let _ =
-        plan(shard, |planner, node| planner.auto_create_topic(CONSUMER_OFFSETS, node.random)).await;
+    let _ = plan(shard, |planner, node| {
+        planner.auto_create_topic(CONSUMER_OFFSETS, node.random)
+    })
+    .await;
 }
 
 pub(super) async fn metadata<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let request: MetadataRequest<'_> = read(call)?;
-    let missing = look(shard, |planner| handlers::metadata::to_create(&request, call.version, planner));
+    let missing = look(shard, |planner| {
+        handlers::metadata::to_create(&request, call.version, planner)
+    });
     if !missing.is_empty() {
         // What cannot be created is answered as missing.
-        let _ = plan(shard, move |planner, node| planner.auto_create_topics(&missing, node.random)).await;
+        let _ = plan(shard, move |planner, node| {
+            planner.auto_create_topics(&missing, node.random)
+        })
+        .await;
     }
     look(shard, |planner| {
         let response = handlers::metadata::respond(&request, call.version, planner);
@@ -94,7 +104,9 @@ pub(super) async fn metadata<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Resul
 
 pub(super) async fn describe_cluster<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let request: DescribeClusterRequest = read(call)?;
-    look(shard, |planner| call.encode(&handlers::describe_cluster::respond(&request, planner)))
+    look(shard, |planner| {
+        call.encode(&handlers::describe_cluster::respond(&request, planner))
+    })
 }
 
 pub(super) async fn describe_topic_partitions<E: Env>(
@@ -102,27 +114,43 @@ pub(super) async fn describe_topic_partitions<E: Env>(
     call: &Call,
 ) -> Result<Vec<Bytes>, Close> {
     let request: DescribeTopicPartitionsRequest<'_> = read(call)?;
-    look(shard, |planner| call.encode(&handlers::describe_topic_partitions::respond(&request, planner)))
+    look(shard, |planner| {
+        call.encode(&handlers::describe_topic_partitions::respond(&request, planner))
+    })
 }
 
 pub(super) async fn describe_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let request: DescribeConfigsRequest<'_> = read(call)?;
-    look(shard, |planner| call.encode(&handlers::describe_configs::respond(&request, planner, LOG_LEVEL)))
+    look(shard, |planner| {
+        call.encode(&handlers::describe_configs::respond(&request, planner, LOG_LEVEL))
+    })
 }
 
 pub(super) async fn create_topics<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let _: CreateTopicsRequest<'_> = read(call)?;
-    change(shard, call, |call, planner, node| handlers::create_topics::plan(again!(call), planner, node.random)).await
+    change(shard, call, |call, planner, node| {
+        handlers::create_topics::plan(again!(call), planner, node.random)
+    })
+    .await
 }
 
 pub(super) async fn delete_topics<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let _: DeleteTopicsRequest<'_> = read(call)?;
-    change(shard, call, |call, planner, _| handlers::delete_topics::plan(again!(call), call.version, planner)).await
+    change(shard, call, |call, planner, _| {
+        handlers::delete_topics::plan(again!(call), call.version, planner)
+    })
+    .await
 }
 
-pub(super) async fn create_partitions<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+pub(super) async fn create_partitions<E: Env>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+) -> Result<Vec<Bytes>, Close> {
     let _: CreatePartitionsRequest<'_> = read(call)?;
-    change(shard, call, |call, planner, _| handlers::create_partitions::plan(again!(call), planner)).await
+    change(shard, call, |call, planner, _| {
+        handlers::create_partitions::plan(again!(call), planner)
+    })
+    .await
 }
 
 pub(super) async fn incremental_alter_configs<E: Env>(
@@ -131,8 +159,12 @@ pub(super) async fn incremental_alter_configs<E: Env>(
 ) -> Result<Vec<Bytes>, Close> {
     let _: IncrementalAlterConfigsRequest<'_> = read(call)?;
     change(shard, call, |call, planner, _| {
-        let (records, altered) = handlers::alter_configs::plan_incremental(again!(call), planner).into_parts();
-        Plan { records, result: altered.response }
+        let (records, altered) =
+            handlers::alter_configs::plan_incremental(again!(call), planner).into_parts();
+        Plan {
+            records,
+            result: altered.response,
+        }
     })
     .await
 }
@@ -141,7 +173,10 @@ pub(super) async fn alter_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> 
     let _: AlterConfigsRequest<'_> = read(call)?;
     change(shard, call, |call, planner, _| {
         let (records, altered) = handlers::alter_configs::plan(again!(call), planner).into_parts();
-        Plan { records, result: altered.response }
+        Plan {
+            records,
+            result: altered.response,
+        }
     })
     .await
 }

@@ -32,7 +32,11 @@ pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<B
         };
         return encode_response(ApiKey::ApiVersions, 0, call.correlation_id, &body)
             .map(Writer::into_parts)
-            .map_err(|error| Close::Encode { api: call.api.name(), version: 0, error });
+            .map_err(|error| Close::Encode {
+                api: call.api.name(),
+                version: 0,
+                error,
+            });
     }
     let mut reader = call.reader();
     let request =
@@ -49,7 +53,11 @@ pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<B
         .iter()
         .filter_map(|api| {
             let (min_version, max_version) = crate::apis::offered(*api)?;
-            Some(ApiVersion { api_key: *api as i16, min_version, max_version })
+            Some(ApiVersion {
+                api_key: *api as i16,
+                min_version,
+                max_version,
+            })
         })
         .collect();
     call.encode(&ApiVersionsResponse {
@@ -80,10 +88,14 @@ pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<B
 /// Letters, digits, dots and dashes, beginning and ending with a letter or digit (KIP-511).
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
 }
 
 #[cfg(test)]

@@ -40,16 +40,23 @@ pub(super) async fn answer<E: Env>(
         let mut slot = 0;
         for topic in &request.topics {
             let known = if call.version >= 13 {
-                metadata.topic_by_id(&topic.topic_id.0).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+                metadata
+                    .topic_by_id(&topic.topic_id.0)
+                    .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
             } else {
-                metadata.topic(&topic.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                metadata
+                    .topic(&topic.topic)
+                    .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
             };
             for part in &topic.partitions {
                 let index = u32::try_from(part.partition).unwrap_or(u32::MAX);
                 match known {
                     Ok(topic) if (index as usize) < topic.partitions.len() => parts.push(PartFetch {
                         slot,
-                        id: PartitionId { topic: topic.id, partition: index },
+                        id: PartitionId {
+                            topic: topic.id,
+                            partition: index,
+                        },
                         offset: part.fetch_offset,
                         max_bytes: usize::try_from(part.partition_max_bytes).unwrap_or(0),
                         leader_epoch: part.current_leader_epoch,
@@ -64,7 +71,11 @@ pub(super) async fn answer<E: Env>(
     }
     let wait_ms = request.max_wait_ms.clamp(0, MAX_WAIT_MS) as u64;
     // An error already in hand is worth telling at once.
-    let min_bytes = if results.is_empty() { request.min_bytes.max(0) as usize } else { 0 };
+    let min_bytes = if results.is_empty() {
+        request.min_bytes.max(0) as usize
+    } else {
+        0
+    };
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
     // Responses that clients do not take yet leave less room; one batch is always returned.
     drop(shard.response_memory.acquire(1).await);
@@ -99,14 +110,21 @@ pub(super) async fn answer<E: Env>(
             ..Default::default()
         })
         .collect();
-    call.encode(&FetchResponse { responses, ..Default::default() })
+    call.encode(&FetchResponse {
+        responses,
+        ..Default::default()
+    })
 }
 
 fn partition_data<'a>(index: i32, result: Option<Fetched>, isolation_level: i8) -> PartitionData<'a> {
     // A core that is shutting down answers nothing.
     let result = result.unwrap_or_else(|| Fetched::error(0, ErrorCode::NOT_LEADER_OR_FOLLOWER));
     let diverging_epoch = match result.diverging {
-        Some((epoch, end_offset)) => EpochEndOffset { epoch, end_offset, ..Default::default() },
+        Some((epoch, end_offset)) => EpochEndOffset {
+            epoch,
+            end_offset,
+            ..Default::default()
+        },
         None => EpochEndOffset::default(),
     };
     PartitionData {

@@ -49,12 +49,17 @@ fn coordinator<E: Env>(shard: &Shard<E>, group: &str) -> Option<PartitionId> {
     let metadata = shard.metadata();
     let topic = metadata.topic(CONSUMER_OFFSETS)?;
     let partition = partition_for(group, topic.partitions.len() as u32);
-    Some(PartitionId { topic: topic.id, partition })
+    Some(PartitionId {
+        topic: topic.id,
+        partition,
+    })
 }
 
 async fn ask<E: Env>(shard: &Rc<Shard<E>>, group: &str, caller: Caller, request: Request) -> Response {
     let refused = request.refuse(codes::NOT_COORDINATOR, caller.api_version);
-    let Some(id) = coordinator(shard, group) else { return refused };
+    let Some(id) = coordinator(shard, group) else {
+        return refused;
+    };
     match shard.call(shard.owner(&id), Op::Group(id, caller, request)).await {
         Some(Answer::Group(response)) => response,
         _ => refused,
@@ -68,7 +73,8 @@ fn mismatched() -> ! {
 
 pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
-    let request = FindCoordinatorRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
+    let request =
+        FindCoordinatorRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let node = shard.node.clone();
     let (error, message) = if request.key_type == GROUP {
         match ensure_offsets_topic(shard).await {
@@ -84,8 +90,16 @@ pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
     let one = |key: Cow<'_, str>| Coordinator {
         key: key.into_owned().into(),
         node_id: if found { node.id } else { -1 },
-        host: if found { node.advertised_host.clone().into() } else { "".into() },
-        port: if found { i32::from(node.advertised_port) } else { -1 },
+        host: if found {
+            node.advertised_host.clone().into()
+        } else {
+            "".into()
+        },
+        port: if found {
+            i32::from(node.advertised_port)
+        } else {
+            -1
+        },
         error_code: error.0,
         error_message: message.clone().map(Into::into),
         ..Default::default()
@@ -117,7 +131,11 @@ async fn ensure_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) -> bool {
     shard.metadata().topic(CONSUMER_OFFSETS).is_some()
 }
 
-pub(super) async fn join<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Client) -> Result<Vec<Bytes>, Close> {
+pub(super) async fn join<E: Env>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+    client: &Client,
+) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
     let request = JoinGroupRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let group_id = request.group_id.into_owned();
@@ -155,7 +173,11 @@ pub(super) async fn join<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Cli
         generation_id: joined.generation_id,
         protocol_type: joined.protocol_type.map(Into::into),
         // Null is known from version 7 on.
-        protocol_name: if call.version < 7 { Some(protocol_name.unwrap_or_default()) } else { protocol_name },
+        protocol_name: if call.version < 7 {
+            Some(protocol_name.unwrap_or_default())
+        } else {
+            protocol_name
+        },
         leader: joined.leader.into(),
         skip_assignment: joined.skip_assignment,
         member_id: joined.member_id.into(),
@@ -173,7 +195,11 @@ pub(super) async fn join<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Cli
     })
 }
 
-pub(super) async fn sync<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Client) -> Result<Vec<Bytes>, Close> {
+pub(super) async fn sync<E: Env>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+    client: &Client,
+) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
     let request = SyncGroupRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let group_id = request.group_id.into_owned();
@@ -187,7 +213,12 @@ pub(super) async fn sync<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Cli
         assignments: request
             .assignments
             .iter()
-            .map(|a| (a.member_id.clone().into_owned(), Bytes::copy_from_slice(&a.assignment)))
+            .map(|a| {
+                (
+                    a.member_id.clone().into_owned(),
+                    Bytes::copy_from_slice(&a.assignment),
+                )
+            })
             .collect(),
     };
     let Response::Sync(synced) = ask(shard, &group_id, caller(call, Some(client)), Request::Sync(sync)).await
@@ -218,21 +249,36 @@ pub(super) async fn heartbeat<E: Env>(
         member_id: request.member_id.into_owned(),
         group_instance_id: request.group_instance_id.map(Cow::into_owned),
     };
-    let Response::Heartbeat(error_code) =
-        ask(shard, &group_id, caller(call, Some(client)), Request::Heartbeat(beat)).await
+    let Response::Heartbeat(error_code) = ask(
+        shard,
+        &group_id,
+        caller(call, Some(client)),
+        Request::Heartbeat(beat),
+    )
+    .await
     else {
         mismatched()
     };
     shard.stats.error(call.api as i16, error_code);
-    call.encode(&HeartbeatResponse { error_code, ..Default::default() })
+    call.encode(&HeartbeatResponse {
+        error_code,
+        ..Default::default()
+    })
 }
 
-pub(super) async fn leave<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Client) -> Result<Vec<Bytes>, Close> {
+pub(super) async fn leave<E: Env>(
+    shard: &Rc<Shard<E>>,
+    call: &Call,
+    client: &Client,
+) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
     let request = LeaveGroupRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let group_id = request.group_id.into_owned();
     let members = if call.version < 3 {
-        vec![LeavingMember { member_id: request.member_id.into_owned(), ..Default::default() }]
+        vec![LeavingMember {
+            member_id: request.member_id.into_owned(),
+            ..Default::default()
+        }]
     } else {
         request
             .members
@@ -244,8 +290,17 @@ pub(super) async fn leave<E: Env>(shard: &Rc<Shard<E>>, call: &Call, client: &Cl
             })
             .collect()
     };
-    let leave = LeaveRequest { group_id: group_id.clone(), members };
-    let Response::Leave(left) = ask(shard, &group_id, caller(call, Some(client)), Request::Leave(leave)).await
+    let leave = LeaveRequest {
+        group_id: group_id.clone(),
+        members,
+    };
+    let Response::Leave(left) = ask(
+        shard,
+        &group_id,
+        caller(call, Some(client)),
+        Request::Leave(leave),
+    )
+    .await
     else {
         mismatched()
     };
@@ -280,8 +335,8 @@ pub(super) async fn offset_commit<E: Env>(
     client: &Client,
 ) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
-    let request =
-        wire_commit::OffsetCommitRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
+    let request = wire_commit::OffsetCommitRequest::decode(&mut reader, call.version)
+        .map_err(|e| call.body_error(e))?;
     let group_id = request.group_id.clone().into_owned();
     // Topics that do not exist are answered here; the coordinator gets the others.
     let mut known = Vec::new();
@@ -289,9 +344,13 @@ pub(super) async fn offset_commit<E: Env>(
     for topic in &request.topics {
         let metadata = shard.metadata();
         let found = if call.version >= 10 {
-            metadata.topic_by_id(&topic.topic_id.0).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+            metadata
+                .topic_by_id(&topic.topic_id.0)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
-            metadata.topic(&topic.name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            metadata
+                .topic(&topic.name)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
         match found {
             Ok(found) => known.push(CommitTopic {
@@ -335,30 +394,42 @@ pub(super) async fn offset_commit<E: Env>(
             retention_time_ms: Some(request.retention_time_ms).filter(|ms| call.version < 5 && *ms >= 0),
             topics: known,
         };
-        let Response::OffsetCommit(committed) =
-            ask(shard, &group_id, caller(call, Some(client)), Request::OffsetCommit(commit)).await
+        let Response::OffsetCommit(committed) = ask(
+            shard,
+            &group_id,
+            caller(call, Some(client)),
+            Request::OffsetCommit(commit),
+        )
+        .await
         else {
             mismatched()
         };
-        topics.extend(committed.topics.into_iter().map(|topic| wire_commit::OffsetCommitResponseTopic {
-            name: topic.name.into(),
-            topic_id: Uuid(topic.topic_id),
-            partitions: topic
-                .partitions
-                .into_iter()
-                .map(|(partition_index, error_code)| wire_commit::OffsetCommitResponsePartition {
-                    partition_index,
-                    error_code,
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
+        topics.extend(committed.topics.into_iter().map(|topic| {
+            wire_commit::OffsetCommitResponseTopic {
+                name: topic.name.into(),
+                topic_id: Uuid(topic.topic_id),
+                partitions: topic
+                    .partitions
+                    .into_iter()
+                    .map(
+                        |(partition_index, error_code)| wire_commit::OffsetCommitResponsePartition {
+                            partition_index,
+                            error_code,
+                            ..Default::default()
+                        },
+                    )
+                    .collect(),
+                ..Default::default()
+            }
         }));
     }
     for partition in topics.iter().flat_map(|t| &t.partitions) {
         shard.stats.error(call.api as i16, partition.error_code);
     }
-    call.encode(&wire_commit::OffsetCommitResponse { topics, ..Default::default() })
+    call.encode(&wire_commit::OffsetCommitResponse {
+        topics,
+        ..Default::default()
+    })
 }
 
 pub(super) async fn offset_fetch<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
@@ -416,7 +487,10 @@ pub(super) async fn offset_fetch<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> R
     for group in &groups {
         shard.stats.error(call.api as i16, group.error_code);
     }
-    call.encode(&wire_fetch::OffsetFetchResponse { groups, ..Default::default() })
+    call.encode(&wire_fetch::OffsetFetchResponse {
+        groups,
+        ..Default::default()
+    })
 }
 
 async fn fetch_offsets<E: Env>(
@@ -465,8 +539,11 @@ async fn fetch_group<'a, E: Env>(
         }
         known
     });
-    let fetch =
-        OffsetFetchRequest { group_id: group.group_id.clone().into_owned(), topics, require_stable };
+    let fetch = OffsetFetchRequest {
+        group_id: group.group_id.clone().into_owned(),
+        topics,
+        require_stable,
+    };
     let fetched = fetch_offsets(shard, caller.clone(), fetch).await;
     let partition = |partition_index, p: crate::groups::messages::FetchedPartition| {
         wire_fetch::OffsetFetchResponsePartitions {
@@ -482,9 +559,10 @@ async fn fetch_group<'a, E: Env>(
     for topic in fetched.topics {
         // When all offsets of a group are asked for by id, topics that are gone cannot be named.
         let topic_id = match topic.topic_id {
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => {
-                shard.metadata().topic(&topic.name).map_or([0; 16], |found| found.id)
-            }
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => shard
+                .metadata()
+                .topic(&topic.name)
+                .map_or([0; 16], |found| found.id),
             id => id,
         };
         if by_id && topic_id == [0; 16] {
@@ -493,7 +571,11 @@ async fn fetch_group<'a, E: Env>(
         topics.push(wire_fetch::OffsetFetchResponseTopics {
             name: topic.name.into(),
             topic_id: Uuid(topic_id),
-            partitions: topic.partitions.into_iter().map(|p| partition(p.partition, p)).collect(),
+            partitions: topic
+                .partitions
+                .into_iter()
+                .map(|p| partition(p.partition, p))
+                .collect(),
             ..Default::default()
         });
     }
@@ -520,8 +602,8 @@ async fn fetch_group<'a, E: Env>(
 
 pub(super) async fn offset_delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
-    let request =
-        wire_delete::OffsetDeleteRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
+    let request = wire_delete::OffsetDeleteRequest::decode(&mut reader, call.version)
+        .map_err(|e| call.body_error(e))?;
     let group_id = request.group_id.clone().into_owned();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for topic in &request.topics {
@@ -536,26 +618,37 @@ pub(super) async fn offset_delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> 
             ));
         }
     }
-    let delete = OffsetDeleteRequest { group_id: group_id.clone(), topics: known };
-    let Response::OffsetDelete(deleted) =
-        ask(shard, &group_id, caller(call, None), Request::OffsetDelete(delete)).await
+    let delete = OffsetDeleteRequest {
+        group_id: group_id.clone(),
+        topics: known,
+    };
+    let Response::OffsetDelete(deleted) = ask(
+        shard,
+        &group_id,
+        caller(call, None),
+        Request::OffsetDelete(delete),
+    )
+    .await
     else {
         mismatched()
     };
     shard.stats.error(call.api as i16, deleted.error_code);
     let topics = if deleted.error_code == 0 {
-        let to_wire = |(name, partitions): (String, Vec<(i32, i16)>)| wire_delete::OffsetDeleteResponseTopic {
-            name: name.into(),
-            partitions: partitions
-                .into_iter()
-                .map(|(partition_index, error_code)| wire_delete::OffsetDeleteResponsePartition {
-                    partition_index,
-                    error_code,
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
-        };
+        let to_wire =
+            |(name, partitions): (String, Vec<(i32, i16)>)| wire_delete::OffsetDeleteResponseTopic {
+                name: name.into(),
+                partitions: partitions
+                    .into_iter()
+                    .map(
+                        |(partition_index, error_code)| wire_delete::OffsetDeleteResponsePartition {
+                            partition_index,
+                            error_code,
+                            ..Default::default()
+                        },
+                    )
+                    .collect(),
+                ..Default::default()
+            };
         deleted.topics.into_iter().chain(unknown).map(to_wire).collect()
     } else {
         Vec::new()
@@ -583,7 +676,9 @@ pub(super) async fn list<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Ve
             continue;
         };
         for response in responses {
-            let Response::List(listed) = response else { mismatched() };
+            let Response::List(listed) = response else {
+                mismatched()
+            };
             if listed.error_code != 0 {
                 error_code = listed.error_code;
             }
@@ -597,45 +692,51 @@ pub(super) async fn list<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Ve
         }
     }
     shard.stats.error(call.api as i16, error_code);
-    call.encode(&wire_list::ListGroupsResponse { error_code, groups, ..Default::default() })
+    call.encode(&wire_list::ListGroupsResponse {
+        error_code,
+        groups,
+        ..Default::default()
+    })
 }
 
 pub(super) async fn describe<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
-    let request =
-        wire_describe::DescribeGroupsRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
+    let request = wire_describe::DescribeGroupsRequest::decode(&mut reader, call.version)
+        .map_err(|e| call.body_error(e))?;
     let mut groups = Vec::with_capacity(request.groups.len());
     for id in request.groups {
         let request_one = Request::Describe(vec![id.clone().into_owned()]);
         let Response::Describe(described) = ask(shard, &id, caller(call, None), request_one).await else {
             mismatched()
         };
-        groups.extend(described.into_iter().map(|group| wire_describe::DescribedGroup {
-            error_code: group.error_code,
-            error_message: group.error_message.map(Into::into),
-            group_id: group.group_id.into(),
-            group_state: group.group_state.into(),
-            protocol_type: group.protocol_type.into(),
-            protocol_data: group.protocol_data.into(),
-            members: group
-                .members
-                .into_iter()
-                .map(|m| wire_describe::DescribedGroupMember {
-                    member_id: m.member_id.into(),
-                    group_instance_id: m.group_instance_id.map(Into::into),
-                    client_id: m.client_id.into(),
-                    client_host: m.client_host.into(),
-                    member_metadata: m.member_metadata.to_vec().into(),
-                    member_assignment: m.member_assignment.to_vec().into(),
-                    ..Default::default()
-                })
-                .collect(),
-            authorized_operations: if request.include_authorized_operations && group.error_code == 0 {
-                ALL_GROUP_OPERATIONS
-            } else {
-                i32::MIN
-            },
-            ..Default::default()
+        groups.extend(described.into_iter().map(|group| {
+            wire_describe::DescribedGroup {
+                error_code: group.error_code,
+                error_message: group.error_message.map(Into::into),
+                group_id: group.group_id.into(),
+                group_state: group.group_state.into(),
+                protocol_type: group.protocol_type.into(),
+                protocol_data: group.protocol_data.into(),
+                members: group
+                    .members
+                    .into_iter()
+                    .map(|m| wire_describe::DescribedGroupMember {
+                        member_id: m.member_id.into(),
+                        group_instance_id: m.group_instance_id.map(Into::into),
+                        client_id: m.client_id.into(),
+                        client_host: m.client_host.into(),
+                        member_metadata: m.member_metadata.to_vec().into(),
+                        member_assignment: m.member_assignment.to_vec().into(),
+                        ..Default::default()
+                    })
+                    .collect(),
+                authorized_operations: if request.include_authorized_operations && group.error_code == 0 {
+                    ALL_GROUP_OPERATIONS
+                } else {
+                    i32::MIN
+                },
+                ..Default::default()
+            }
         }));
     }
     for group in &mut groups {
@@ -644,7 +745,10 @@ pub(super) async fn describe<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Resul
             group.error_message = None;
         }
     }
-    call.encode(&wire_describe::DescribeGroupsResponse { groups, ..Default::default() })
+    call.encode(&wire_describe::DescribeGroupsResponse {
+        groups,
+        ..Default::default()
+    })
 }
 
 pub(super) async fn delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
@@ -656,14 +760,21 @@ pub(super) async fn delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<
         let Response::Delete(deleted) = ask(shard, &id, caller(call, None), request_one).await else {
             mismatched()
         };
-        results.extend(deleted.into_iter().map(|(group_id, error_code)| DeletableGroupResult {
-            group_id: group_id.into(),
-            error_code,
-            ..Default::default()
-        }));
+        results.extend(
+            deleted
+                .into_iter()
+                .map(|(group_id, error_code)| DeletableGroupResult {
+                    group_id: group_id.into(),
+                    error_code,
+                    ..Default::default()
+                }),
+        );
     }
     for result in &results {
         shard.stats.error(call.api as i16, result.error_code);
     }
-    call.encode(&DeleteGroupsResponse { results, ..Default::default() })
+    call.encode(&DeleteGroupsResponse {
+        results,
+        ..Default::default()
+    })
 }

@@ -17,7 +17,8 @@ use crate::shard::ops::{Answer, Op};
 
 pub(super) async fn answer<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
-    let request = DescribeLogDirsRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
+    let request =
+        DescribeLogDirsRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let mut sizes = BTreeMap::new();
     for core in 0..shard.cores {
         if let Some(Answer::Sizes(more)) = shard.call(core, Op::Sizes).await {
@@ -28,19 +29,26 @@ pub(super) async fn answer<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<
     {
         let metadata = shard.metadata();
         for (id, size) in sizes {
-            let Some(topic) = metadata.topic_by_id(&id.topic) else { continue };
+            let Some(topic) = metadata.topic_by_id(&id.topic) else {
+                continue;
+            };
             let index = id.partition as i32;
             let wanted = request.topics.as_ref().is_none_or(|topics| {
-                topics.iter().any(|t| t.topic == *topic.name && t.partitions.contains(&index))
+                topics
+                    .iter()
+                    .any(|t| t.topic == *topic.name && t.partitions.contains(&index))
             });
             if wanted {
-                topics.entry(topic.name.to_string()).or_default().push(DescribeLogDirsPartition {
-                    partition_index: index,
-                    partition_size: size.bytes as i64,
-                    offset_lag: 0,
-                    is_future_key: false,
-                    ..Default::default()
-                });
+                topics
+                    .entry(topic.name.to_string())
+                    .or_default()
+                    .push(DescribeLogDirsPartition {
+                        partition_index: index,
+                        partition_size: size.bytes as i64,
+                        offset_lag: 0,
+                        is_future_key: false,
+                        ..Default::default()
+                    });
             }
         }
     }
@@ -60,5 +68,8 @@ pub(super) async fn answer<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<
         usable_bytes: space.map_or(-1, |s| s.free as i64),
         ..Default::default()
     };
-    call.encode(&DescribeLogDirsResponse { results: vec![result], ..Default::default() })
+    call.encode(&DescribeLogDirsResponse {
+        results: vec![result],
+        ..Default::default()
+    })
 }

@@ -93,7 +93,9 @@ impl Affinity {
     pub fn note(&self, cores: impl IntoIterator<Item = usize>) {
         let mut cores = cores.into_iter();
         match (cores.next(), cores.next()) {
-            (Some(core), None) if core == self.core.get() => self.streak.set(self.streak.get().saturating_add(1)),
+            (Some(core), None) if core == self.core.get() => {
+                self.streak.set(self.streak.get().saturating_add(1))
+            }
             (Some(core), None) => {
                 self.core.set(core);
                 self.streak.set(1);
@@ -146,12 +148,20 @@ impl Call {
         Reader::new(&self.frame[self.body..])
     }
     pub(crate) fn body_error(&self, error: DecodeError) -> Close {
-        Close::Body { api: self.api.name(), version: self.version, error }
+        Close::Body {
+            api: self.api.name(),
+            version: self.version,
+            error,
+        }
     }
     pub(crate) fn encode<T: Encode>(&self, body: &T) -> Result<Vec<Bytes>, Close> {
         encode_response(self.api, self.version, self.correlation_id, body)
             .map(Writer::into_parts)
-            .map_err(|error| Close::Encode { api: self.api.name(), version: self.version, error })
+            .map_err(|error| Close::Encode {
+                api: self.api.name(),
+                version: self.version,
+                error,
+            })
     }
 }
 
@@ -167,7 +177,10 @@ pub fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, frame: Bytes) -> Res
     shard.note_activity();
     shard.stats.request(header.api_key);
     if api != ApiKey::ApiVersions && !(min..=max).contains(&version) {
-        return Err(Close::Version { api: api.name(), version });
+        return Err(Close::Version {
+            api: api.name(),
+            version,
+        });
     }
     let body = frame.len() - reader.remaining();
     let call = Call {
@@ -181,7 +194,10 @@ pub fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, frame: Bytes) -> Res
     if api == ApiKey::Produce {
         return Ok(InFlight::Produce(produce::begin(shard, client, call)?));
     }
-    Ok(InFlight::Other(Pending { shard: shard.clone(), call }))
+    Ok(InFlight::Other(Pending {
+        shard: shard.clone(),
+        call,
+    }))
 }
 
 /// Serves a request that is not a produce.

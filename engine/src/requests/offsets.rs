@@ -23,11 +23,14 @@ use crate::shard::ops::{Answer, EpochQuery, OffsetAnswer, OffsetQuery, Op, TrimQ
 /// The partition that a name and an index mean, or why there is none.
 fn resolve<E: Env>(shard: &Shard<E>, topic: &str, index: i32) -> Result<PartitionId, ErrorCode> {
     let metadata = shard.metadata();
-    let topic = metadata.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let topic = metadata
+        .topic(topic)
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     match u32::try_from(index) {
-        Ok(index) if (index as usize) < topic.partitions.len() => {
-            Ok(PartitionId { topic: topic.id, partition: index })
-        }
+        Ok(index) if (index as usize) < topic.partitions.len() => Ok(PartitionId {
+            topic: topic.id,
+            partition: index,
+        }),
         _ => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
     }
 }
@@ -73,7 +76,11 @@ pub(super) async fn list_offsets<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> R
     let mut slot = 0;
     for topic in &request.topics {
         for part in &topic.partitions {
-            let repeated = topic.partitions.iter().filter(|p| p.partition_index == part.partition_index).count();
+            let repeated = topic
+                .partitions
+                .iter()
+                .filter(|p| p.partition_index == part.partition_index)
+                .count();
             match resolve(shard, &topic.name, part.partition_index) {
                 _ if repeated > 1 => answers.push(OffsetAnswer::none(slot, ErrorCode::INVALID_REQUEST)),
                 _ if !known_mark(part.timestamp, call.version) => {
@@ -108,7 +115,11 @@ pub(super) async fn list_offsets<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> R
                         error_code: answer.error.0,
                         timestamp: answer.timestamp,
                         offset: answer.offset,
-                        leader_epoch: if call.version >= 4 { answer.leader_epoch } else { -1 },
+                        leader_epoch: if call.version >= 4 {
+                            answer.leader_epoch
+                        } else {
+                            -1
+                        },
                         ..Default::default()
                     }
                 })
@@ -116,7 +127,10 @@ pub(super) async fn list_offsets<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> R
             ..Default::default()
         })
         .collect();
-    call.encode(&ListOffsetsResponse { topics, ..Default::default() })
+    call.encode(&ListOffsetsResponse {
+        topics,
+        ..Default::default()
+    })
 }
 
 /// The negative timestamps that a version knows (KIP-734, KIP-405, KIP-1005, KIP-1023).
@@ -173,7 +187,10 @@ pub(super) async fn epochs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<
             ..Default::default()
         })
         .collect();
-    call.encode(&OffsetForLeaderEpochResponse { topics, ..Default::default() })
+    call.encode(&OffsetForLeaderEpochResponse {
+        topics,
+        ..Default::default()
+    })
 }
 
 pub(super) async fn delete_records<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
@@ -188,7 +205,11 @@ pub(super) async fn delete_records<E: Env>(shard: &Rc<Shard<E>>, call: &Call) ->
                 Ok(_) if internal => {
                     answers.push(OffsetAnswer::none(slot, ErrorCode::INVALID_TOPIC_EXCEPTION));
                 }
-                Ok(id) => queries.push(TrimQuery { slot, id, offset: part.offset }),
+                Ok(id) => queries.push(TrimQuery {
+                    slot,
+                    id,
+                    offset: part.offset,
+                }),
                 Err(error) => answers.push(OffsetAnswer::none(slot, error)),
             }
             slot += 1;
@@ -216,5 +237,8 @@ pub(super) async fn delete_records<E: Env>(shard: &Rc<Shard<E>>, call: &Call) ->
             ..Default::default()
         })
         .collect();
-    call.encode(&DeleteRecordsResponse { topics, ..Default::default() })
+    call.encode(&DeleteRecordsResponse {
+        topics,
+        ..Default::default()
+    })
 }

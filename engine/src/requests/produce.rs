@@ -9,8 +9,8 @@ use turgo_net::messages::produce::{
     TopicProduceResponse,
 };
 use turgo_net::{ErrorCode, Records};
-use turgo_storage::env::Env;
 use turgo_storage::PartitionId;
+use turgo_storage::env::Env;
 
 use super::{Call, Client, Close};
 use crate::shard::Shard;
@@ -25,7 +25,11 @@ pub struct ProduceInFlight {
     submitted: Submitted,
 }
 
-pub(super) fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, call: Call) -> Result<ProduceInFlight, Close> {
+pub(super) fn begin<E: Env>(
+    shard: &Rc<Shard<E>>,
+    client: &Client,
+    call: Call,
+) -> Result<ProduceInFlight, Close> {
     let mut reader = call.reader();
     let request = ProduceRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let acks = request.acks;
@@ -35,9 +39,13 @@ pub(super) fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, call: Call) -
     let mut slot = 0;
     for topic in &request.topic_data {
         let known = if call.version >= 13 {
-            metadata.topic_by_id(&topic.topic_id.0).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+            metadata
+                .topic_by_id(&topic.topic_id.0)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
         } else {
-            metadata.topic(&topic.name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            metadata
+                .topic(&topic.name)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
         for part in &topic.partition_data {
             let this = slot;
@@ -51,9 +59,10 @@ pub(super) fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, call: Call) -
                         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
                     }
                     match u32::try_from(part.index) {
-                        Ok(index) if (index as usize) < topic.partitions.len() => {
-                            Ok(PartitionId { topic: topic.id, partition: index })
-                        }
+                        Ok(index) if (index as usize) < topic.partitions.len() => Ok(PartitionId {
+                            topic: topic.id,
+                            partition: index,
+                        }),
                         _ => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                     }
                 })
@@ -64,7 +73,11 @@ pub(super) fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, call: Call) -
                         Records::Slice(bytes) => Some(call.frame.slice_ref(bytes)),
                         _ => None,
                     };
-                    parts.push(PartProduce { slot: this, id, records });
+                    parts.push(PartProduce {
+                        slot: this,
+                        id,
+                        records,
+                    });
                 }
                 Err(error) => refused.push(Produced::refused(this, error, None)),
             }
@@ -74,13 +87,23 @@ pub(super) fn begin<E: Env>(shard: &Rc<Shard<E>>, client: &Client, call: Call) -
     drop(request);
     client.affinity.note(shard.owners(parts.iter().map(|p| &p.id)));
     let submitted = shard.produce_submit(call.version, acks, parts);
-    Ok(ProduceInFlight { call, acks, refused, submitted })
+    Ok(ProduceInFlight {
+        call,
+        acks,
+        refused,
+        submitted,
+    })
 }
 
 impl ProduceInFlight {
     /// Waits for the batches and gives the answer; `None` for acks=0.
     pub async fn finish<E: Env>(self, shard: &Rc<Shard<E>>) -> Result<Option<Vec<Bytes>>, Close> {
-        let ProduceInFlight { call, acks, refused, submitted } = self;
+        let ProduceInFlight {
+            call,
+            acks,
+            refused,
+            submitted,
+        } = self;
         let mut results = submitted.finish().await;
         results.extend(refused);
         for result in &results {
@@ -111,7 +134,11 @@ impl ProduceInFlight {
                 ..Default::default()
             })
             .collect();
-        call.encode(&ProduceResponse { responses, ..Default::default() }).map(Some)
+        call.encode(&ProduceResponse {
+            responses,
+            ..Default::default()
+        })
+        .map(Some)
     }
 }
 
@@ -153,7 +180,11 @@ pub(super) async fn init_producer_id<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
         failed(ErrorCode::INVALID_REQUEST)
     } else {
         match shard.next_producer_id().await {
-            Some(producer_id) => InitProducerIdResponse { producer_id, producer_epoch: 0, ..Default::default() },
+            Some(producer_id) => InitProducerIdResponse {
+                producer_id,
+                producer_epoch: 0,
+                ..Default::default()
+            },
             None => failed(ErrorCode::COORDINATOR_NOT_AVAILABLE),
         }
     };

@@ -19,8 +19,7 @@ use turgo_storage::{Log, LogSettings, PartitionId};
 use crate::configs::{ResourceType, TopicSettings};
 use crate::lanes::METADATA_TOPIC;
 use crate::metadata::{
-    BrokerEndpoint, BrokerRegistered, Change, ClusterCreated, MetaRecord, MetadataState,
-    ProducerIdsAllocated,
+    BrokerEndpoint, BrokerRegistered, Change, ClusterCreated, MetaRecord, MetadataState, ProducerIdsAllocated,
 };
 use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op};
@@ -44,7 +43,10 @@ impl std::fmt::Debug for Proposal {
 }
 
 /// The metadata log; lives on core 0.
-const METADATA_LOG: PartitionId = PartitionId { topic: METADATA_TOPIC, partition: 0 };
+const METADATA_LOG: PartitionId = PartitionId {
+    topic: METADATA_TOPIC,
+    partition: 0,
+};
 /// Name of the one listener, as Kafka calls an unencrypted one.
 pub const LISTENER: &str = "PLAINTEXT";
 /// Producer ids that one core reserves at a time.
@@ -60,7 +62,10 @@ pub struct Control<E: Env> {
 
 impl<E: Env> Default for Control<E> {
     fn default() -> Self {
-        Control { queue: Queue::default(), log: RefCell::new(None) }
+        Control {
+            queue: Queue::default(),
+            log: RefCell::new(None),
+        }
     }
 }
 
@@ -90,7 +95,9 @@ impl<E: Env> Shard<E> {
                 _ => None,
             }
         };
-        verdict.and_then(|result| result.downcast().ok()).map(|result| *result)
+        verdict
+            .and_then(|result| result.downcast().ok())
+            .map(|result| *result)
     }
 
     pub(crate) async fn propose_owned(&self, proposal: Proposal) -> Verdict {
@@ -105,7 +112,10 @@ impl<E: Env> Shard<E> {
             let first = state.next_producer_id();
             let next = first + PRODUCER_ID_BLOCK;
             let record = ProducerIdsAllocated { broker_id, next };
-            (vec![MetaRecord::ProducerIdsAllocated(record)], (first, PRODUCER_ID_BLOCK))
+            (
+                vec![MetaRecord::ProducerIdsAllocated(record)],
+                (first, PRODUCER_ID_BLOCK),
+            )
         })
         .await
     }
@@ -132,7 +142,10 @@ impl<E: Env> Shard<E> {
         *self.control.log.borrow_mut() = Some(log.clone());
         self.apply_everywhere(records, true).await;
         let shard = self.clone();
-        self.env.spawn(Class::Journal, async move { shard.run_controller(log, count).await });
+        self.env.spawn(
+            Class::Journal,
+            async move { shard.run_controller(log, count).await },
+        );
         self.register().await
     }
 
@@ -208,7 +221,15 @@ impl<E: Env> Shard<E> {
         let records = Arc::new(records);
         let waits: Vec<_> = (0..self.cores)
             .filter(|core| *core != self.index)
-            .map(|core| self.submit(core, Op::Apply { records: records.clone(), first }))
+            .map(|core| {
+                self.submit(
+                    core,
+                    Op::Apply {
+                        records: records.clone(),
+                        first,
+                    },
+                )
+            })
             .collect();
         self.apply(&records, first);
         for wait in waits {
@@ -263,8 +284,13 @@ impl<E: Env> Shard<E> {
             }
             Change::TopicConfig(id) => {
                 let settings = self.partition_settings(&id);
-                let partitions: Vec<_> =
-                    self.partitions.borrow().values().filter(|p| p.id.topic == id).cloned().collect();
+                let partitions: Vec<_> = self
+                    .partitions
+                    .borrow()
+                    .values()
+                    .filter(|p| p.id.topic == id)
+                    .cloned()
+                    .collect();
                 for partition in partitions {
                     partition.set_settings(settings.clone());
                 }
@@ -278,9 +304,7 @@ impl<E: Env> Shard<E> {
                 self.reconfigure_groups();
             }
             Change::Reset => self.reconcile(),
-            Change::GroupConfig(_)
-            | Change::Broker(_)
-            | Change::Feature(_) => {}
+            Change::GroupConfig(_) | Change::Broker(_) | Change::Feature(_) => {}
         }
     }
 
@@ -332,5 +356,10 @@ impl<E: Env> Shard<E> {
 
 /// The metadata log keeps everything until a snapshot cuts it, and goes on when space is short.
 fn metadata_settings() -> LogSettings {
-    LogSettings { retention_bytes: -1, retention_ms: -1, system: true, ..LogSettings::default() }
+    LogSettings {
+        retention_bytes: -1,
+        retention_ms: -1,
+        system: true,
+        ..LogSettings::default()
+    }
 }

@@ -38,12 +38,17 @@ impl<E: Env> Shard<E> {
         for part in &op.parts {
             by_core[self.owner(&part.id)].push(part.clone());
         }
-        let owners: Vec<usize> = (0..self.cores).filter(|core| !by_core[*core].is_empty()).collect();
+        let owners: Vec<usize> = (0..self.cores)
+            .filter(|core| !by_core[*core].is_empty())
+            .collect();
         if let [owner] = owners[..] {
             let slots: Vec<u32> = op.parts.iter().map(|p| p.slot).collect();
             return match self.call(owner, Op::Fetch(op)).await {
                 Some(Answer::Fetched(results)) => results,
-                _ => slots.iter().map(|s| Fetched::error(*s, ErrorCode::NOT_LEADER_OR_FOLLOWER)).collect(),
+                _ => slots
+                    .iter()
+                    .map(|s| Fetched::error(*s, ErrorCode::NOT_LEADER_OR_FOLLOWER))
+                    .collect(),
             };
         }
         loop {
@@ -65,7 +70,10 @@ impl<E: Env> Shard<E> {
             let mut results = Vec::with_capacity(op.parts.len());
             if owners.contains(&self.index) {
                 let terms = op_terms(&op);
-                results.extend(self.read_all(&by_core[self.index], terms.max_bytes, terms.no_zstd).await);
+                results.extend(
+                    self.read_all(&by_core[self.index], terms.max_bytes, terms.no_zstd)
+                        .await,
+                );
             }
             for wait in waits {
                 if let Some(Answer::Fetched(more)) = wait.await {
@@ -96,7 +104,13 @@ impl<E: Env> Shard<E> {
             if *core == self.index {
                 local = parts;
             } else {
-                let wait = self.submit(*core, Op::Watch { parts, deadline_ms: op.deadline_ms });
+                let wait = self.submit(
+                    *core,
+                    Op::Watch {
+                        parts,
+                        deadline_ms: op.deadline_ms,
+                    },
+                );
                 let event = event.clone();
                 self.env.spawn(Class::Journal, async move {
                     wait.await;
@@ -137,8 +151,12 @@ impl<E: Env> Shard<E> {
             if enough(&results, op.min_bytes) || self.now_ms() >= op.deadline_ms || self.stopping.get() {
                 return results;
             }
-            let known: Vec<_> =
-                op.parts.iter().zip(&results).map(|(part, seen)| (part.id, seen.high_watermark)).collect();
+            let known: Vec<_> = op
+                .parts
+                .iter()
+                .zip(&results)
+                .map(|(part, seen)| (part.id, seen.high_watermark))
+                .collect();
             self.watch_owned(&known, op.deadline_ms).await;
         }
     }
@@ -179,7 +197,10 @@ impl<E: Env> Shard<E> {
         if part.last_epoch >= 0 {
             let (epoch, end) = partition.log.epoch_end(part.last_epoch);
             if epoch < part.last_epoch || end < part.offset {
-                return Fetched { diverging: Some((epoch, end)), ..answer(ErrorCode::NONE) };
+                return Fetched {
+                    diverging: Some((epoch, end)),
+                    ..answer(ErrorCode::NONE)
+                };
             }
         }
         let log = &partition.log;
@@ -201,7 +222,10 @@ impl<E: Env> Shard<E> {
         };
         match read {
             // Marks are taken after the read: a disk read may have taken a while.
-            Ok(chunks) => Fetched { chunks, ..answer(ErrorCode::NONE) },
+            Ok(chunks) => Fetched {
+                chunks,
+                ..answer(ErrorCode::NONE)
+            },
             Err(error) => answer(read_error(&error)),
         }
     }
@@ -238,7 +262,10 @@ fn op_terms(op: &FetchOp) -> FetchOp {
 /// True if the answer should not wait any longer.
 fn enough(results: &[Fetched], min_bytes: usize) -> bool {
     let bytes: usize = results.iter().map(Fetched::bytes).sum();
-    bytes >= min_bytes || results.iter().any(|r| !r.error.is_none() || r.diverging.is_some())
+    bytes >= min_bytes
+        || results
+            .iter()
+            .any(|r| !r.error.is_none() || r.diverging.is_some())
 }
 
 /// Every core read up to the ceiling: keep whole partitions in request order up to it, and the first in any case.
@@ -260,20 +287,29 @@ mod tests {
     use bytes::Bytes;
 
     fn with(slot: u32, bytes: usize) -> Fetched {
-        Fetched { chunks: vec![Bytes::from(vec![0; bytes])], ..Fetched::error(slot, ErrorCode::NONE) }
+        Fetched {
+            chunks: vec![Bytes::from(vec![0; bytes])],
+            ..Fetched::error(slot, ErrorCode::NONE)
+        }
     }
 
     #[test]
     fn clip_keeps_the_first_partition_whole_and_drops_what_exceeds() {
         let mut results = vec![with(0, 0), with(1, 100), with(2, 50), with(3, 10)];
         clip(&mut results, 60);
-        assert_eq!(results.iter().map(Fetched::bytes).collect::<Vec<_>>(), [0, 100, 0, 0]);
+        assert_eq!(
+            results.iter().map(Fetched::bytes).collect::<Vec<_>>(),
+            [0, 100, 0, 0]
+        );
     }
 
     #[test]
     fn an_error_ends_the_wait() {
         assert!(!enough(&[with(0, 0)], 1));
-        assert!(enough(&[with(0, 0), Fetched::error(1, ErrorCode::OFFSET_OUT_OF_RANGE)], 1));
+        assert!(enough(
+            &[with(0, 0), Fetched::error(1, ErrorCode::OFFSET_OUT_OF_RANGE)],
+            1
+        ));
         assert!(enough(&[with(0, 1)], 1));
     }
 

@@ -30,8 +30,8 @@ use crate::node::Node;
 use crate::shard::ops::{Answer, Message, Op};
 use crate::shard::partition::Partition;
 use crate::stats::ShardStats;
-use crate::validate::Validator;
 use crate::sync::{Budget, Filler, Queue, Timers, oneshot};
+use crate::validate::Validator;
 
 /// Ceiling of a batch's records after decompression: bounds the time that one batch may take.
 pub(crate) const MAX_DECOMPRESSED: usize = 128 << 20;
@@ -91,7 +91,9 @@ pub struct Shard<E: Env> {
 pub fn commit_listener<E: Env>(partitions: &Partitions<E>) -> Rc<dyn Fn(&[Advance])> {
     let partitions = Rc::downgrade(partitions);
     Rc::new(move |advances| {
-        let Some(partitions) = partitions.upgrade() else { return };
+        let Some(partitions) = partitions.upgrade() else {
+            return;
+        };
         for advance in advances {
             let partition = partitions.borrow().get(&advance.id).cloned();
             if let Some(partition) = partition {
@@ -204,7 +206,11 @@ impl<E: Env> Shard<E> {
         self.next_call.set(call + 1);
         let (fill, filled) = oneshot();
         self.calls.borrow_mut().insert(call, fill);
-        self.outboxes[core].push(Message::Call { from: self.index, call, op });
+        self.outboxes[core].push(Message::Call {
+            from: self.index,
+            call,
+            op,
+        });
         filled
     }
 

@@ -6,10 +6,10 @@ use turgo_net::records::{BatchView, Decompressor, ScanError};
 use turgo_storage::PartitionId;
 use turgo_storage::env::Env;
 
-use crate::shard::{MAX_DECOMPRESSED, Shard};
 use crate::shard::fetch::{fenced, read_error};
 use crate::shard::ops::{EpochQuery, LogSize, OffsetAnswer, OffsetQuery, TrimQuery};
 use crate::shard::partition::Partition;
+use crate::shard::{MAX_DECOMPRESSED, Shard};
 use crate::validate::timestamp_lookup::{Found, first_at_max, first_at_or_after};
 
 /// Timestamps that stand for a place (`ListOffsetsRequest`, KIP-79, KIP-734, KIP-405, KIP-1005, KIP-1023).
@@ -49,7 +49,11 @@ impl<E: Env> Shard<E> {
             } else {
                 partition.log.epoch_end(query.epoch)
             };
-            OffsetAnswer { offset, leader_epoch, ..OffsetAnswer::none(query.slot, ErrorCode::NONE) }
+            OffsetAnswer {
+                offset,
+                leader_epoch,
+                ..OffsetAnswer::none(query.slot, ErrorCode::NONE)
+            }
         };
         queries.iter().map(answer).collect()
     }
@@ -65,7 +69,11 @@ impl<E: Env> Shard<E> {
                 if !partition.settings().cleanup_delete {
                     return OffsetAnswer::none(query.slot, ErrorCode::POLICY_VIOLATION);
                 }
-                let to = if query.offset == -1 { partition.high_watermark() } else { query.offset };
+                let to = if query.offset == -1 {
+                    partition.high_watermark()
+                } else {
+                    query.offset
+                };
                 if to < 0 || to > partition.high_watermark() {
                     return OffsetAnswer::none(query.slot, ErrorCode::OFFSET_OUT_OF_RANGE);
                 }
@@ -90,14 +98,27 @@ impl<E: Env> Shard<E> {
 
     pub(crate) fn sizes_owned(&self) -> Vec<(PartitionId, LogSize)> {
         let partitions = self.partitions.borrow();
-        partitions.values().map(|p| (p.id, LogSize { bytes: p.log.size_bytes() })).collect()
+        partitions
+            .values()
+            .map(|p| {
+                (
+                    p.id,
+                    LogSize {
+                        bytes: p.log.size_bytes(),
+                    },
+                )
+            })
+            .collect()
     }
 }
 
 async fn lookup_offset<E: Env>(partition: &Partition<E>, query: &OffsetQuery) -> OffsetAnswer {
     let log = &partition.log;
-    let end =
-        if query.read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+    let end = if query.read_committed {
+        partition.last_stable_offset()
+    } else {
+        partition.high_watermark()
+    };
     let at = |offset, timestamp, leader_epoch| OffsetAnswer {
         slot: query.slot,
         error: ErrorCode::NONE,
@@ -121,7 +142,13 @@ async fn lookup_offset<E: Env>(partition: &Partition<E>, query: &OffsetQuery) ->
         },
         timestamp => match log.offset_for_timestamp(timestamp).await {
             Ok(batch) => find(batch, |batch, decompressor| {
-                first_at_or_after(batch, timestamp, log.start_offset(), decompressor, MAX_DECOMPRESSED)
+                first_at_or_after(
+                    batch,
+                    timestamp,
+                    log.start_offset(),
+                    decompressor,
+                    MAX_DECOMPRESSED,
+                )
             }),
             Err(error) => return OffsetAnswer::none(query.slot, read_error(&error)),
         },
@@ -132,9 +159,7 @@ async fn lookup_offset<E: Env>(partition: &Partition<E>, query: &OffsetQuery) ->
     };
     match found {
         // What is not committed does not exist for a reader.
-        Some(Found { offset, timestamp }) if offset < end => {
-            at(offset, timestamp, log.epoch_at(offset))
-        }
+        Some(Found { offset, timestamp }) if offset < end => at(offset, timestamp, log.epoch_at(offset)),
         _ => at(-1, -1, -1),
     }
 }

@@ -117,7 +117,14 @@ pub struct Fetched {
 impl Fetched {
     /// A partition without records.
     pub fn error(slot: u32, error: ErrorCode) -> Fetched {
-        Fetched { slot, error, high_watermark: -1, log_start: -1, diverging: None, chunks: Vec::new() }
+        Fetched {
+            slot,
+            error,
+            high_watermark: -1,
+            log_start: -1,
+            diverging: None,
+            chunks: Vec::new(),
+        }
     }
     /// Bytes of records.
     pub fn bytes(&self) -> usize {
@@ -158,7 +165,13 @@ pub struct OffsetAnswer {
 impl OffsetAnswer {
     /// An answer without an offset.
     pub fn none(slot: u32, error: ErrorCode) -> OffsetAnswer {
-        OffsetAnswer { slot, error, offset: -1, timestamp: -1, leader_epoch: -1 }
+        OffsetAnswer {
+            slot,
+            error,
+            offset: -1,
+            timestamp: -1,
+            leader_epoch: -1,
+        }
     }
 }
 

@@ -98,7 +98,10 @@ impl<E: Env> Partition<E> {
         done.raise();
         let mut waiters = self.waiters.borrow_mut();
         // A duplicate waits for an older offset than the newest waiter, so find the place from the back.
-        let at = waiters.iter().rposition(|(other, _)| *other <= end).map_or(0, |i| i + 1);
+        let at = waiters
+            .iter()
+            .rposition(|(other, _)| *other <= end)
+            .map_or(0, |i| i + 1);
         waiters.insert(at, (end, done.clone()));
     }
 
@@ -109,7 +112,9 @@ impl<E: Env> Partition<E> {
 
     /// Forgets an event registered with [`Partition::watch`].
     pub fn unwatch(&self, event: &Rc<Event>) {
-        self.watchers.borrow_mut().retain(|other| !Rc::ptr_eq(other, event));
+        self.watchers
+            .borrow_mut()
+            .retain(|other| !Rc::ptr_eq(other, event));
     }
 
     /// The partition is being removed: everyone waiting is released and will find it gone.
@@ -129,8 +134,19 @@ impl<E: Env> Partition<E> {
     /// Panics if an invariant is broken.
     pub fn check(&self) {
         let waiters = self.waiters.borrow();
-        assert!(waiters.iter().is_sorted_by_key(|(end, _)| *end), "waiters out of order");
-        assert!(waiters.front().is_none_or(|(end, _)| *end > self.high_watermark.get()), "a waiter was forgotten");
-        assert!(self.high_watermark.get() <= self.log.end_offset(), "high watermark above the log end");
+        assert!(
+            waiters.iter().is_sorted_by_key(|(end, _)| *end),
+            "waiters out of order"
+        );
+        assert!(
+            waiters
+                .front()
+                .is_none_or(|(end, _)| *end > self.high_watermark.get()),
+            "a waiter was forgotten"
+        );
+        assert!(
+            self.high_watermark.get() <= self.log.end_offset(),
+            "high watermark above the log end"
+        );
     }
 }

@@ -70,7 +70,9 @@ impl Submitted {
                 Some(Answer::Produced(more)) if results.is_empty() => results = more,
                 Some(Answer::Produced(more)) => results.extend(more),
                 _ => results.extend(
-                    slots.iter().map(|slot| Produced::refused(*slot, ErrorCode::NOT_LEADER_OR_FOLLOWER, None)),
+                    slots
+                        .iter()
+                        .map(|slot| Produced::refused(*slot, ErrorCode::NOT_LEADER_OR_FOLLOWER, None)),
                 ),
             }
         }
@@ -86,12 +88,19 @@ impl<E: Env> Shard<E> {
         for part in parts {
             by_core[self.owner(&part.id)].push(part);
         }
-        let mut submitted = Submitted { local: None, remote: Vec::new() };
+        let mut submitted = Submitted {
+            local: None,
+            remote: Vec::new(),
+        };
         for (core, parts) in by_core.into_iter().enumerate() {
             if parts.is_empty() {
                 continue;
             }
-            let slots = if core == self.index { Vec::new() } else { parts.iter().map(|p| p.slot).collect() };
+            let slots = if core == self.index {
+                Vec::new()
+            } else {
+                parts.iter().map(|p| p.slot).collect()
+            };
             let op = ProduceOp { version, acks, parts };
             if core == self.index {
                 submitted.local = Some(self.produce_owned(op));
@@ -107,14 +116,19 @@ impl<E: Env> Shard<E> {
         if self.store.pressure() == Pressure::HardDirty || !self.produce_backlog.0.borrow().is_empty() {
             let (fill, rest) = oneshot();
             self.produce_backlog.0.borrow_mut().push_back((op, fill));
-            return Pending { rest: Some(rest), ..Pending::default() };
+            return Pending {
+                rest: Some(rest),
+                ..Pending::default()
+            };
         }
         self.append_all(op)
     }
 
     pub(crate) fn retry_backlog(&self) {
         while self.store.pressure() != Pressure::HardDirty {
-            let Some((op, fill)) = self.produce_backlog.0.borrow_mut().pop_front() else { return };
+            let Some((op, fill)) = self.produce_backlog.0.borrow_mut().pop_front() else {
+                return;
+            };
             let pending = self.append_all(op);
             let stuck = pending.rest.is_some();
             fill.fill(pending);
@@ -126,7 +140,10 @@ impl<E: Env> Shard<E> {
 
     /// Appends part by part. The first part that meets a full store, and all after it, go to the head of the backlog.
     fn append_all(&self, mut op: ProduceOp) -> Pending {
-        let mut pending = Pending { results: Vec::with_capacity(op.parts.len()), ..Pending::default() };
+        let mut pending = Pending {
+            results: Vec::with_capacity(op.parts.len()),
+            ..Pending::default()
+        };
         for i in 0..op.parts.len() {
             match self.append_one(&op, &op.parts[i], &pending.done) {
                 Some(result) => pending.results.push(result),
@@ -158,14 +175,21 @@ impl<E: Env> Shard<E> {
             return Some(refused(ErrorCode::NOT_ENOUGH_REPLICAS, None));
         }
         let now_ms = self.env.wall_ms();
-        let verdict =
-            self.validator.borrow_mut().validate(part.records.as_deref(), op.version, &settings.rules, now_ms);
+        let verdict = self.validator.borrow_mut().validate(
+            part.records.as_deref(),
+            op.version,
+            &settings.rules,
+            now_ms,
+        );
         let valid = match verdict {
             Ok(valid) => valid,
             Err(refusal) => {
                 self.stats.rejected_batches.add(1);
-                let record_errors =
-                    refusal.record_errors.iter().map(|r| (r.batch_index, Some(r.message.to_string()))).collect();
+                let record_errors = refusal
+                    .record_errors
+                    .iter()
+                    .map(|r| (r.batch_index, Some(r.message.to_string())))
+                    .collect();
                 return Some(Produced {
                     record_errors,
                     ..refused(refusal.error.code(), Some(refusal.error.to_string()))
@@ -180,37 +204,47 @@ impl<E: Env> Shard<E> {
         };
         match partition.log.check_producer(&header) {
             Ok(Sequenced::New) => {}
-            Ok(Sequenced::Duplicate { base_offset, last_offset, max_timestamp }) => {
+            Ok(Sequenced::Duplicate {
+                base_offset,
+                last_offset,
+                max_timestamp,
+            }) => {
                 // The first copy may not be durable yet, and this answer says that it is.
                 partition.wait_for(last_offset + 1, done);
                 return Some(Produced {
                     base_offset,
-                    log_append_time_ms: if settings.log_append_time { max_timestamp } else { -1 },
+                    log_append_time_ms: if settings.log_append_time {
+                        max_timestamp
+                    } else {
+                        -1
+                    },
                     log_start: partition.log.start_offset(),
                     ..refused(ErrorCode::NONE, None)
                 });
             }
             Err(error) => return Some(refused(producer_error(error), None)),
         }
-        Some(match partition.log.append(batch, partition.leader_epoch.get(), now_ms) {
-            Ok(appended) => {
-                self.stats.produced_records.add(record_count.max(0) as u64);
-                self.stats.produced_bytes.add(batch.len() as u64);
-                partition.wait_for(appended.last_offset + 1, done);
-                partition.advanced();
-                Produced {
-                    base_offset: appended.base_offset,
-                    log_append_time_ms: if settings.log_append_time { now_ms } else { -1 },
-                    log_start: partition.log.start_offset(),
-                    ..refused(ErrorCode::NONE, None)
+        Some(
+            match partition.log.append(batch, partition.leader_epoch.get(), now_ms) {
+                Ok(appended) => {
+                    self.stats.produced_records.add(record_count.max(0) as u64);
+                    self.stats.produced_bytes.add(batch.len() as u64);
+                    partition.wait_for(appended.last_offset + 1, done);
+                    partition.advanced();
+                    Produced {
+                        base_offset: appended.base_offset,
+                        log_append_time_ms: if settings.log_append_time { now_ms } else { -1 },
+                        log_start: partition.log.start_offset(),
+                        ..refused(ErrorCode::NONE, None)
+                    }
                 }
-            }
-            Err(AppendError::Busy) => return None,
-            Err(error) => {
-                let (code, message) = append_error(&error);
-                refused(code, Some(message))
-            }
-        })
+                Err(AppendError::Busy) => return None,
+                Err(error) => {
+                    let (code, message) = append_error(&error);
+                    refused(code, Some(message))
+                }
+            },
+        )
     }
 }
 

@@ -33,7 +33,10 @@ pub async fn replay<E: Env>(
     while at < end {
         let chunks = match log.read(at, STEP, end, true) {
             Ok(ReadOutcome::Ready(chunks)) => chunks,
-            Ok(ReadOutcome::Disk) => log.read_disk(at, STEP, end, true).await.map_err(|e| e.to_string())?,
+            Ok(ReadOutcome::Disk) => log
+                .read_disk(at, STEP, end, true)
+                .await
+                .map_err(|e| e.to_string())?,
             Err(error) => return Err(error.to_string()),
         };
         let before = at;

@@ -51,7 +51,15 @@ fn answer(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let body = match method.as_str() {
         "GET" => true,
         "HEAD" => false,
-        _ => return respond(&mut stream, 405, "text/plain", "only GET and HEAD are served\n", true),
+        _ => {
+            return respond(
+                &mut stream,
+                405,
+                "text/plain",
+                "only GET and HEAD are served\n",
+                true,
+            );
+        }
     };
     let (status, kind, text) = page(path.split('?').next().unwrap_or_default(), shared);
     respond(&mut stream, status, kind, &text, body)
@@ -63,11 +71,23 @@ fn page(path: &str, shared: &Shared) -> (u16, &'static str, String) {
     let ready = shared.ready.load(Ordering::Acquire);
     match path {
         "/livez" if live => (200, "text/plain", "live\n".into()),
-        "/livez" => (503, "text/plain", format!("cores without a heartbeat for {DEAD_AFTER_MS} ms: {stalled:?}\n")),
+        "/livez" => (
+            503,
+            "text/plain",
+            format!("cores without a heartbeat for {DEAD_AFTER_MS} ms: {stalled:?}\n"),
+        ),
         "/readyz" if ready && live => (200, "text/plain", "ready\n".into()),
         "/readyz" if shared.stop.is_raised() => (503, "text/plain", "stopping\n".into()),
-        "/readyz" if !ready => (503, "text/plain", "recovering: journals are being replayed\n".into()),
-        "/readyz" => (503, "text/plain", format!("cores without a heartbeat: {stalled:?}\n")),
+        "/readyz" if !ready => (
+            503,
+            "text/plain",
+            "recovering: journals are being replayed\n".into(),
+        ),
+        "/readyz" => (
+            503,
+            "text/plain",
+            format!("cores without a heartbeat: {stalled:?}\n"),
+        ),
         "/health" => {
             let mut reasons = Vec::new();
             if !ready {
@@ -92,18 +112,28 @@ fn page(path: &str, shared: &Shared) -> (u16, &'static str, String) {
             let _ = writeln!(text, "# TYPE turgo_ready gauge\nturgo_ready {}", u8::from(ready));
             (200, "text/plain; version=0.0.4", text)
         }
-        _ => (404, "text/plain", "served here: /livez /readyz /health /metrics\n".into()),
+        _ => (
+            404,
+            "text/plain",
+            "served here: /livez /readyz /health /metrics\n".into(),
+        ),
     }
 }
 
 fn stalled(shared: &Shared) -> Vec<usize> {
     let now = shared.started.elapsed().as_millis() as u64;
     let late = |beat: u64| now.saturating_sub(beat) > DEAD_AFTER_MS;
-    (0..shared.cores).filter(|i| late(shared.beats[*i].load(Ordering::Relaxed))).collect()
+    (0..shared.cores)
+        .filter(|i| late(shared.beats[*i].load(Ordering::Relaxed)))
+        .collect()
 }
 
 fn reports(shared: &Shared) -> Vec<Report> {
-    shared.reports.iter().filter_map(|r| r.lock().ok().and_then(|r| r.clone())).collect()
+    shared
+        .reports
+        .iter()
+        .filter_map(|r| r.lock().ok().and_then(|r| r.clone()))
+        .collect()
 }
 
 fn respond(stream: &mut TcpStream, status: u16, kind: &str, text: &str, body: bool) -> std::io::Result<()> {

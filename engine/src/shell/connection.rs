@@ -100,7 +100,10 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, connections: Rc<Connections>, ac
     let id = connections.next.get();
     connections.next.set(id + 1);
     let last_active = Rc::new(Cell::new(shard.now_ms()));
-    connections.open.borrow_mut().insert(id, (fd, last_active.clone()));
+    connections
+        .open
+        .borrow_mut()
+        .insert(id, (fd, last_active.clone()));
     shard.stats.connections_open.add(1);
 
     let (reader, writer) = futures_lite::io::split(stream);
@@ -119,10 +122,19 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, connections: Rc<Connections>, ac
             done.fill(());
         });
     }
-    let client = Client { peer: peer.to_string(), host: format!("/{}", peer.ip()), ..Client::default() };
+    let client = Client {
+        peer: peer.to_string(),
+        host: format!("/{}", peer.ip()),
+        ..Client::default()
+    };
     let mut frames = FrameReader::new(shard.node.max_request_bytes);
     frames.feed(&accepted.unread);
-    let mut source = Source { shard: shard.clone(), socket: reader, frames, last_active };
+    let mut source = Source {
+        shard: shard.clone(),
+        socket: reader,
+        frames,
+        last_active,
+    };
     let mut moving = None;
     match read_requests(&shard, &mut source, &slots, &window, &client).await {
         Err(Ended::Refused(why)) => {
@@ -198,7 +210,10 @@ async fn read_requests<E: Env>(
                 let shard = shard.clone();
                 shard.clone().env.spawn(Class::Journal, async move {
                     let answer = produce.finish(&shard).await;
-                    shard.stats.produce_latency.record_ns(shard.env.now_ns() - arrived);
+                    shard
+                        .stats
+                        .produce_latency
+                        .record_ns(shard.env.now_ns() - arrived);
                     drop(memory);
                     fill.fill(answer);
                 });
@@ -231,7 +246,10 @@ async fn read_requests<E: Env>(
 
 /// The core that a connection should move to: the one that owns all it asks for, unless that is crowded.
 fn attracted<E: Env>(shard: &Shard<E>, client: &Client) -> Option<usize> {
-    let core = client.affinity.settled(SETTLED).filter(|core| *core != shard.index)?;
+    let core = client
+        .affinity
+        .settled(SETTLED)
+        .filter(|core| *core != shard.index)?;
     let load = |core: usize| shard.node.load[core].load(Ordering::Relaxed);
     let mean = (0..shard.cores).map(load).sum::<usize>() / shard.cores;
     (load(core) <= mean + CROWD).then_some(core)

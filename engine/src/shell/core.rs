@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use glommio::timer::sleep;
 use glommio::{Task, spawn_local};
 use socket2::Socket;
+use turgo_storage::Identity;
 use turgo_storage::env::{Class, Env};
 use turgo_storage::shell::GlommioEnv;
-use turgo_storage::Identity;
 use turgo_storage::{Layout, Store, StoreConfig, StoreMetrics, prepare};
 
 use super::connection::{self, Connections};
@@ -38,7 +38,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A channel endpoint for batches of messages.
-pub type Mesh = glommio::channels::channel_mesh::MeshBuilder<Vec<Message>, glommio::channels::channel_mesh::Full>;
+pub type Mesh =
+    glommio::channels::channel_mesh::MeshBuilder<Vec<Message>, glommio::channels::channel_mesh::Full>;
 
 /// What all cores and the threads beside them share.
 pub struct Shared {
@@ -201,7 +202,11 @@ fn heartbeat(index: usize, shared: Arc<Shared>, slot: Slot) -> Task<()> {
             if let Some(shard) = shard {
                 shard.tick();
                 let activity = shard.activity();
-                period = if activity == seen { IDLE_HEARTBEAT } else { HEARTBEAT };
+                period = if activity == seen {
+                    IDLE_HEARTBEAT
+                } else {
+                    HEARTBEAT
+                };
                 seen = activity;
             }
         }
@@ -209,8 +214,17 @@ fn heartbeat(index: usize, shared: Arc<Shared>, slot: Slot) -> Task<()> {
 }
 
 async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
-    let CoreArgs { index, shared, mesh, events, prepare: identity, listener } = args;
-    let env = GlommioEnv::new(shared.data_dir.clone(), shared.started).await.map_err(|e| e.to_string())?;
+    let CoreArgs {
+        index,
+        shared,
+        mesh,
+        events,
+        prepare: identity,
+        listener,
+    } = args;
+    let env = GlommioEnv::new(shared.data_dir.clone(), shared.started)
+        .await
+        .map_err(|e| e.to_string())?;
     if let Some(random) = identity {
         let layout = prepare_directory(&env, &shared, random).await?;
         let _ = events.send(News::Layout(layout));
@@ -220,8 +234,9 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
     let partitions = Rc::default();
     let listener_of_commits = commit_listener(&partitions);
     let config = layout.shard_config(index as u32, &shared.store);
-    let (store, recovered) =
-        Store::open(env.clone(), config, listener_of_commits).await.map_err(|e| format!("core {index}: {e}"))?;
+    let (store, recovered) = Store::open(env.clone(), config, listener_of_commits)
+        .await
+        .map_err(|e| format!("core {index}: {e}"))?;
     if !recovered.created {
         log::event(
             "recovered",
@@ -237,7 +252,14 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
         );
     }
     let outboxes: Vec<Rc<Queue<Message>>> = (0..shared.cores).map(|_| Rc::default()).collect();
-    let shard = Shard::new(index, env.clone(), node, store.clone(), partitions, outboxes.clone());
+    let shard = Shard::new(
+        index,
+        env.clone(),
+        node,
+        store.clone(),
+        partitions,
+        outboxes.clone(),
+    );
     *slot.borrow_mut() = Some(shard.clone());
 
     let senders = Rc::new(senders);
@@ -260,7 +282,10 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
         let (shard, connections) = (shard.clone(), connections.clone());
         spawn_local(async move {
             while let Some(accepted) = shard.arrivals.pop().await {
-                shard.env.spawn(Class::Journal, connection::serve(shard.clone(), connections.clone(), accepted));
+                shard.env.spawn(
+                    Class::Journal,
+                    connection::serve(shard.clone(), connections.clone(), accepted),
+                );
             }
         })
     };
@@ -298,7 +323,10 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
     }
     housekeeping.cancel().await;
     shard.stop();
-    store.close().await.map_err(|e| format!("core {index}: closing the store: {e}"))?;
+    store
+        .close()
+        .await
+        .map_err(|e| format!("core {index}: closing the store: {e}"))?;
     for outbox in &outboxes {
         outbox.close();
     }
@@ -314,11 +342,16 @@ async fn prepare_directory(env: &GlommioEnv, shared: &Shared, random: [u8; 16]) 
             .ok_or_else(|| format!("cluster id {text:?} is not 16 bytes in url-safe base64"))?,
         None => self::random(),
     };
-    let identity = Identity { directory_id: random, cluster_id, broker_id: shared.node_id };
+    let identity = Identity {
+        directory_id: random,
+        cluster_id,
+        broker_id: shared.node_id,
+    };
     let cores = shared.cores;
     let owner = move |id: &turgo_storage::PartitionId| lanes::owner(id, cores) as u32;
-    let layout =
-        prepare(env, cores as u32, identity, &shared.store, &owner).await.map_err(|e| e.to_string())?;
+    let layout = prepare(env, cores as u32, identity, &shared.store, &owner)
+        .await
+        .map_err(|e| e.to_string())?;
     if layout.broker_id != shared.node_id {
         return Err(format!(
             "the data directory belongs to node {}, this is node {}; set node.id or use another directory",
@@ -376,19 +409,24 @@ fn accept_connections(shard: Rc<Shard<GlommioEnv>>, listener: glommio::net::TcpL
                     continue;
                 }
             };
-            let core = (0..load.len()).min_by_key(|i| load[*i].load(Ordering::Relaxed)).unwrap_or(0);
+            let core = (0..load.len())
+                .min_by_key(|i| load[*i].load(Ordering::Relaxed))
+                .unwrap_or(0);
             load[core].fetch_add(1, Ordering::Relaxed);
             shard.stats.connections_accepted.add(1);
-            shard.hand_over(core, Accepted { socket, peer, unread: Vec::new() });
+            shard.hand_over(
+                core,
+                Accepted {
+                    socket,
+                    peer,
+                    unread: Vec::new(),
+                },
+            );
         }
     })
 }
 
-fn housekeeping(
-    shard: Rc<Shard<GlommioEnv>>,
-    connections: Rc<Connections>,
-    shared: Arc<Shared>,
-) -> Task<()> {
+fn housekeeping(shard: Rc<Shard<GlommioEnv>>, connections: Rc<Connections>, shared: Arc<Shared>) -> Task<()> {
     spawn_local(async move {
         loop {
             sleep(HOUSEKEEPING).await;

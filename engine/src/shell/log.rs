@@ -30,7 +30,12 @@ pub fn event(event: &'static str, fields: &[(&str, &dyn Display)]) {
     let dropped = {
         let Ok(mut limits) = LIMITS.lock() else { return };
         let at = limits.iter().position(|l| l.event == event).unwrap_or_else(|| {
-            limits.push(Limit { since: Instant::now(), event, lines: 0, dropped: 0 });
+            limits.push(Limit {
+                since: Instant::now(),
+                event,
+                lines: 0,
+                dropped: 0,
+            });
             limits.len() - 1
         });
         let limit = &mut limits[at];
@@ -50,7 +55,11 @@ pub fn event(event: &'static str, fields: &[(&str, &dyn Display)]) {
     if dropped > 0 {
         fields.push(("not_logged", &dropped));
     }
-    let form = if JSON.load(Ordering::Relaxed) { json } else { logfmt };
+    let form = if JSON.load(Ordering::Relaxed) {
+        json
+    } else {
+        logfmt
+    };
     let mut line = form(&ts, event, &fields);
     line.push('\n');
     let _ = std::io::stderr().write_all(line.as_bytes());

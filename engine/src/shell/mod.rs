@@ -45,7 +45,10 @@ pub fn serve(config: NodeConfig, machine: Report) -> ExitCode {
         Ok(running) => {
             let signal = loop {
                 match sys::wait_signal(&signals) {
-                    libc::SIGHUP => log::event("reload_ignored", &[("reason", &"no setting is live in the node file")]),
+                    libc::SIGHUP => log::event(
+                        "reload_ignored",
+                        &[("reason", &"no setting is live in the node file")],
+                    ),
                     signal => break signal,
                 }
             };
@@ -97,7 +100,11 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
     let files = sys::open_files_limit();
     let cpus = cpus(config)?;
     let listen = bind(&config.listen)?;
-    let bound = listen.local_addr().ok().and_then(|a| a.as_socket()).ok_or("the listener has no address")?;
+    let bound = listen
+        .local_addr()
+        .ok()
+        .and_then(|a| a.as_socket())
+        .ok_or("the listener has no address")?;
     let admin = match &config.admin {
         Some(admin) => Some(
             std::net::TcpListener::bind((admin.host.as_str(), admin.port))
@@ -116,8 +123,10 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         low_space_percent: config.produce_stop_free_percent.round() as u8,
         no_space_percent: config.delete_only_free_percent.round() as u8,
         accept_loss: config.accept_loss,
-        max_open_files: ((files as usize).saturating_sub(config.max_connections.min(files as usize / 2)) / n / 2)
-            .clamp(64, 4096),
+        max_open_files: ((files as usize).saturating_sub(config.max_connections.min(files as usize / 2))
+            / n
+            / 2)
+        .clamp(64, 4096),
         ..StoreConfig::default()
     };
     let shared = Arc::new(Shared {
@@ -133,7 +142,13 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         node_id: config.node_id,
         cluster_id: config.cluster_id.clone(),
         _lock: lock,
-        static_configs: Arc::new(config.kafka.iter().map(|(k, v)| (k.clone(), v.value.clone())).collect()),
+        static_configs: Arc::new(
+            config
+                .kafka
+                .iter()
+                .map(|(k, v)| (k.clone(), v.value.clone()))
+                .collect(),
+        ),
     });
     if let Some(admin) = admin {
         let (address, shared) = (admin.local_addr().ok(), shared.clone());
@@ -167,7 +182,11 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
     let (events, news) = mpsc::channel();
     let mut cores = Vec::new();
     let spawn = |index: usize, args: CoreArgs| {
-        let placement = if config.pin_cores { Placement::Fixed(cpus[index]) } else { Placement::Unbound };
+        let placement = if config.pin_cores {
+            Placement::Fixed(cpus[index])
+        } else {
+            Placement::Unbound
+        };
         LocalExecutorBuilder::new(placement)
             .name(&format!("shard-{index}"))
             // Three rings per executor register the region, each charged to the limit; a quarter leaves room.
@@ -235,7 +254,10 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         "serving",
         &[
             ("listen", &bound),
-            ("advertised", &format!("{}:{}", node.advertised_host, node.advertised_port)),
+            (
+                "advertised",
+                &format!("{}:{}", node.advertised_host, node.advertised_port),
+            ),
             ("cluster", &node.cluster_id),
             ("node", &node.id),
             ("cores", &n),

@@ -48,7 +48,10 @@ pub fn wait_signal(set: &libc::sigset_t) -> i32 {
 
 /// Files that may be open.
 pub fn open_files_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel fills one rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     limit.rlim_cur
@@ -56,7 +59,10 @@ pub fn open_files_limit() -> u64 {
 
 /// Memory that may be locked, bytes.
 pub fn memlock_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel fills one rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
     limit.rlim_cur
@@ -101,7 +107,10 @@ pub fn shutdown_both(fd: i32) {
 
 /// Sends what the socket takes at once of `parts`, where the first `skip` bytes of the first are already sent. Returns the bytes sent; 0 if the socket takes nothing now.
 pub fn send_now(fd: i32, parts: &[Bytes], skip: usize) -> io::Result<usize> {
-    let mut iov = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 64];
+    let mut iov = [libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }; 64];
     let mut large = Vec::new();
     let count = parts.len().min(IOV_MAX);
     let iov: &mut [libc::iovec] = if count <= iov.len() {
@@ -112,7 +121,10 @@ pub fn send_now(fd: i32, parts: &[Bytes], skip: usize) -> io::Result<usize> {
     };
     for (i, part) in parts[..count].iter().enumerate() {
         let part = if i == 0 { &part[skip..] } else { &part[..] };
-        iov[i] = libc::iovec { iov_base: part.as_ptr() as *mut _, iov_len: part.len() };
+        iov[i] = libc::iovec {
+            iov_base: part.as_ptr() as *mut _,
+            iov_len: part.len(),
+        };
     }
     // SAFETY: zero is a valid msghdr; `iov` and the parts it points to outlive the call, which only reads them.
     let sent = unsafe {
