@@ -431,9 +431,18 @@ impl<E: Env> Core<E> {
                 )
             };
             let chunk = if segment.end_position > 0 && at < segment.cut {
-                self.chunk_for(partition, &segment, at).await?
+                self.chunk_for(partition, &segment, at).await
             } else {
-                None
+                Ok(None)
+            };
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                // The segment may have been removed while it was read.
+                Err(e) => match check_range(&partition.state.borrow(), at) {
+                    Err(gone) if parts.is_empty() => return Err(gone),
+                    _ if parts.is_empty() => return Err(e),
+                    _ => return Ok(parts),
+                },
             };
             let Some(chunk) = chunk else {
                 match next_base {
