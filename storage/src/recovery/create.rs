@@ -16,11 +16,12 @@ use crate::journal::write::{journal_path, superblock_path};
 pub(crate) fn check_config(config: &StoreConfig) -> Result<(), OpenError> {
     let wrong = |text: String| Err(OpenError::Config(text));
     let group = group_max(config) as u64;
-    if !config.journal_file_bytes.is_multiple_of(ALIGN as u64) || config.journal_file_bytes < 2 * group {
+    // Four files of this size still take the largest batch and two control frames when two are kept free.
+    let least = 2 * (group + ALIGN as u64);
+    if !config.journal_file_bytes.is_multiple_of(ALIGN as u64) || config.journal_file_bytes < least {
         return wrong(format!(
             "journal_file_bytes is {}; it must be a multiple of {ALIGN} and at least {}",
-            config.journal_file_bytes,
-            2 * group
+            config.journal_file_bytes, least
         ));
     }
     if config.journal_file_bytes > u64::from(u32::MAX) {

@@ -36,7 +36,7 @@ impl Params {
         let largest = (max_batch_bytes + 64 + 128)
             .next_multiple_of(4096)
             .max(group_bytes);
-        let journal_file_bytes = u64::from(largest) * rng.range(2, 5);
+        let journal_file_bytes = u64::from(largest) * rng.range(2, 5) + 8192;
         let files = rng.range(4, 6) as u32;
         let config = StoreConfig {
             journal_file_bytes,
