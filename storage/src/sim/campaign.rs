@@ -262,24 +262,7 @@ fn describe(life: &Life, prefix: usize, fates: &[Fate]) -> String {
         .enumerate()
         .skip(issued.saturating_sub(40))
     {
-        let what = match &noted.change {
-            super::model::Change::Append(id, stored) => {
-                format!(
-                    "append {}: {}..={}, {} bytes",
-                    super::model::name(*id),
-                    stored.base,
-                    stored.last,
-                    stored.bytes.len()
-                )
-            }
-            super::model::Change::Create(id) => format!("create {}", super::model::name(*id)),
-            super::model::Change::Drop(id) => format!("drop {}", super::model::name(*id)),
-            super::model::Change::LogStart(id, to) => {
-                format!("log start of {} to {to}", super::model::name(*id))
-            }
-            super::model::Change::Truncate(id, to) => format!("truncate {} to {to}", super::model::name(*id)),
-            super::model::Change::Epoch(id, epoch) => format!("epoch {epoch} of {}", super::model::name(*id)),
-        };
+        let what = noted.change.describe();
         out.push_str(&format!(
             "  change {n} at event {}, LSN {}: {what}\n",
             noted.at_io, noted.lsn
@@ -289,7 +272,8 @@ fn describe(life: &Life, prefix: usize, fates: &[Fate]) -> String {
     out
 }
 
-fn show(disk: &Disk, io: &super::disk::Io) -> String {
+/// One event in words.
+pub fn show(disk: &Disk, io: &super::disk::Io) -> String {
     use super::disk::Io;
     let path = |ino: &u32| disk.path_of(*ino).unwrap_or("?").to_string();
     match io {

@@ -105,6 +105,7 @@ struct Machine {
     halt_at: Cell<u64>,
     wall_base_ms: i64,
     open_files: Cell<usize>,
+    story: bool,
 }
 
 /// The simulated world of one core; clones share it.
@@ -132,6 +133,7 @@ impl SimEnv {
             halt_at: Cell::new(u64::MAX),
             wall_base_ms: WALL_BASE_MS,
             open_files: Cell::new(0),
+            story: std::env::var_os("SIM_STORY").is_some(),
         }))
     }
 
@@ -208,11 +210,24 @@ impl SimEnv {
         self.0.open_files.get()
     }
 
+    /// Tells what happens on standard error when `SIM_STORY` is set, for following one seed.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.0.story {
+            eprintln!(
+                "{:>12} us {:>5} {}",
+                self.0.exec.now() / 1000,
+                self.log_len(),
+                what()
+            );
+        }
+    }
+
     fn emit(&self, io: Io) {
         let machine = &*self.0;
         if machine.exec.is_dead() {
             return;
         }
+        self.tell(|| super::campaign::show(&machine.disk.borrow(), &io));
         if let Some(observer) = &mut *machine.observer.borrow_mut() {
             observer(&machine.disk.borrow(), &io);
         }

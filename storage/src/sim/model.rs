@@ -176,6 +176,21 @@ impl Change {
     }
 }
 
+impl Change {
+    /// The change in words.
+    pub fn describe(&self) -> String {
+        let id = name(self.id());
+        match self {
+            Change::Append(_, s) => format!("append {id}: {}..={}, {} bytes", s.base, s.last, s.bytes.len()),
+            Change::Create(_) => format!("create {id}"),
+            Change::Drop(_) => format!("drop {id}"),
+            Change::LogStart(_, to) => format!("log start of {id} to {to}"),
+            Change::Truncate(_, to) => format!("truncate {id} to {to}"),
+            Change::Epoch(_, epoch) => format!("epoch {epoch} of {id}"),
+        }
+    }
+}
+
 /// All partitions of a shard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {

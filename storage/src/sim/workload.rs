@@ -150,6 +150,7 @@ impl Shared {
             self.durable.borrow_mut().remove(&id);
         }
         let at_io = self.env.log_len();
+        self.env.tell(|| format!("LSN {lsn}: {}", change.describe()));
         self.history
             .borrow_mut()
             .as_mut()
