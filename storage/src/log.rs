@@ -114,6 +114,22 @@ impl<E: Env> Core<E> {
         now_ms: i64,
         new_run: bool,
     ) -> crate::tail::sys::Lease {
+        // A replay may meet a segment the checkpoint knew of before the batches that go into it.
+        let at = state
+            .segments
+            .iter()
+            .rposition(|s| s.base_offset <= header.base_offset);
+        let segment = &mut state.segments[at.expect("a batch lies in a segment")];
+        let new_run = new_run || segment.base_offset == header.base_offset;
+        if segment.created_ms < 0 {
+            segment.created_ms = now_ms;
+        }
+        segment.total.add(
+            header.last_offset() + 1,
+            batch.len() as u64,
+            1,
+            header.max_timestamp,
+        );
         let before = state.tail.first_dirty_lsn();
         let placed = state.tail.push(batch, header, lsn, new_run, self.budgets.slab);
         let after = state.tail.first_dirty_lsn();
@@ -121,13 +137,6 @@ impl<E: Env> Core<E> {
         state.last_lsn = lsn;
         state.epochs.assign(header.leader_epoch, header.base_offset);
         state.producers.apply(header, now_ms);
-        let active = state.segments.last_mut().expect("a log has a segment");
-        if active.created_ms < 0 {
-            active.created_ms = now_ms;
-        }
-        active
-            .total
-            .add(state.end, batch.len() as u64, 1, header.max_timestamp);
         self.reindex_dirty(partition, before, after);
         if placed.grown > 0 {
             self.dirty_changed(placed.grown, 0);
