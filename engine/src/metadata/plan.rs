@@ -98,7 +98,7 @@ pub struct CreatedTopic {
 /// A topic that was made, or would have been.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicCreation {
-    /// Its id; zeros when only validated.
+    /// Its id; when only validated, one that it could have had.
     pub id: TopicId,
     /// Partitions.
     pub partitions: i32,
@@ -211,16 +211,14 @@ impl<'a> Planner<'a> {
                 } else {
                     self.create_topic(topic, &settings, &batch, budget, &mut random)
                 };
-                let outcome = outcome.map(|(mut creation, mut made)| {
+                let outcome = outcome.map(|(creation, mut made)| {
                     budget =
                         budget.saturating_sub(usize::try_from(creation.partitions).unwrap_or(usize::MAX));
                     if let Some(key) = collision_key(&topic.name) {
                         batch.collision_keys.insert(key, topic.name.clone());
                     }
                     batch.ids.insert(creation.id);
-                    if validate_only {
-                        creation.id = [0; 16];
-                    } else {
+                    if !validate_only {
                         records.append(&mut made);
                     }
                     creation
@@ -552,15 +550,13 @@ impl<'a> Planner<'a> {
                     records.push(MetaRecord::TopicDeleted(TopicDeleted { id: meant.id }));
                 }
                 match meant {
-                    Some(meant) => {
-                        // Of a topic that was asked for by id the name is told only if all went well with the request.
-                        DeletedTopic {
-                            name: Some(meant.name.clone()),
-                            id: meant.id,
-                            outcome,
-                        }
-                    }
-                    None => DeletedTopic {
+                    Some(meant) if outcome.is_ok() => DeletedTopic {
+                        name: Some(meant.name.clone()),
+                        id: meant.id,
+                        outcome,
+                    },
+                    // A refusal says no more of the topic than was asked.
+                    _ => DeletedTopic {
                         name: topic.name.clone(),
                         id: topic.id,
                         outcome,
