@@ -21,7 +21,7 @@ fn story(name: &str, tool: tools::Tool) {
         Ok(program) => program,
         Err(why) => return judge.skipped(&why),
     };
-    let broker = Broker::start();
+    let broker = Broker::start_eager();
     let args = [
         "story",
         "--bootstrap",
@@ -77,7 +77,7 @@ fn kcat() {
         Ok(program) => program,
         Err(why) => return judge.skipped(&why),
     };
-    let broker = Broker::start();
+    let broker = Broker::start_eager();
     let kcat = Kcat {
         program,
         endpoint: broker.endpoint().to_owned(),

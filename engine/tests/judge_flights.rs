@@ -25,7 +25,7 @@ fn every_codec_before_and_after_kill() {
         Ok(flights) => flights,
         Err(why) => return judge.skipped(&why),
     };
-    let mut broker = Broker::start();
+    let mut broker = Broker::start_eager();
     let topics = CODECS.map(|codec| (codec, unique(&format!("flights-{codec}"))));
     for (codec, topic) in &topics {
         librdkafka::create_flights_topic(broker.endpoint(), topic);
@@ -103,7 +103,7 @@ fn every_client_before_and_after_kill() {
     if ring.len() < 3 {
         return judge.skipped("needs at least three of the clients");
     }
-    let mut broker = Broker::start();
+    let mut broker = Broker::start_eager();
     let topics: Vec<String> = ring
         .iter()
         .map(|c| unique(&format!("flights-{}", c.name)))

@@ -41,6 +41,11 @@ impl Broker {
         Broker::start_with(&[])
     }
 
+    /// A broker whose new groups do not wait 3 s for more members, as in the configuration that Kafka ships.
+    pub fn start_eager() -> Broker {
+        Broker::start_with(&["--set", "kafka.group.initial.rebalance.delay.ms=0"])
+    }
+
     /// Like [`Broker::start`], with more arguments for `turgo serve`.
     pub fn start_with(options: &[&str]) -> Broker {
         if let Ok(endpoint) = std::env::var("TURGO_TEST_ENDPOINT") {

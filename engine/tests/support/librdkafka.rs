@@ -230,6 +230,8 @@ struct Shared {
     /// Members pause what they are assigned until this is set.
     go: Arc<AtomicBool>,
     leave: AtomicBool,
+    /// The last commit is done; what follows is only the end.
+    committed: AtomicBool,
     assigned: AtomicUsize,
     delivered: AtomicUsize,
 }
@@ -242,7 +244,7 @@ impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
             // A member that ends has committed already; librdkafka calls this after it has left.
-            if !self.0.leave.load(Ordering::SeqCst) {
+            if !self.0.committed.load(Ordering::SeqCst) {
                 self.0.commit(consumer, partitions);
             }
             self.0.assigned.fetch_sub(partitions.count(), Ordering::SeqCst);
@@ -260,13 +262,33 @@ impl ConsumerContext for Context {
 }
 
 impl Shared {
-    fn commit(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
-        let at = self.ledger.positions(&self.topic, partitions);
-        if at.count() > 0 {
-            consumer
-                .commit(&at, CommitMode::Sync)
-                .unwrap_or_else(|error| panic!("{}: commit: {error}", self.name));
+    /// Delivers one record, if there is one.
+    fn step(&self, consumer: &BaseConsumer<Context>) {
+        match consumer.poll(Duration::from_millis(50)) {
+            Some(Ok(message)) => {
+                self.ledger.deliver(&self.name, &message);
+                self.delivered.fetch_add(1, Ordering::SeqCst);
+            }
+            Some(Err(error)) => assert!(transient(&error), "{}: {error}", self.name),
+            None => {}
         }
+    }
+
+    fn commit(&self, consumer: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
+        self.try_commit(consumer, partitions)
+            .unwrap_or_else(|error| panic!("{}: commit: {error}", self.name));
+    }
+
+    fn try_commit(
+        &self,
+        consumer: &BaseConsumer<Context>,
+        partitions: &TopicPartitionList,
+    ) -> Result<(), KafkaError> {
+        let at = self.ledger.positions(&self.topic, partitions);
+        if at.count() == 0 {
+            return Ok(());
+        }
+        consumer.commit(&at, CommitMode::Sync)
     }
 }
 
@@ -286,6 +308,7 @@ impl Member {
             ledger: ledger.clone(),
             go: go.clone(),
             leave: AtomicBool::new(false),
+            committed: AtomicBool::new(false),
             assigned: AtomicUsize::new(0),
             delivered: AtomicUsize::new(0),
         });
@@ -303,16 +326,20 @@ impl Member {
                         .resume(&consumer.assignment().expect("assignment"))
                         .expect("resume");
                 }
-                match consumer.poll(Duration::from_millis(50)) {
-                    Some(Ok(message)) => {
-                        mine.ledger.deliver(&mine.name, &message);
-                        mine.delivered.fetch_add(1, Ordering::SeqCst);
-                    }
-                    Some(Err(error)) => assert!(transient(&error), "{}: {error}", mine.name),
-                    None => {}
-                }
+                mine.step(&consumer);
             }
-            mine.commit(&consumer, &consumer.assignment().expect("assignment"));
+            // Another member's leaving may be under way, and with it a rebalance, which refuses commits for a while.
+            let deadline = Instant::now() + LIMIT;
+            while let Err(error) = mine.try_commit(&consumer, &consumer.assignment().expect("assignment")) {
+                let soon = error.rdkafka_error_code() == Some(RDKafkaErrorCode::RebalanceInProgress);
+                assert!(
+                    soon && Instant::now() < deadline,
+                    "{}: commit: {error}",
+                    mine.name
+                );
+                mine.step(&consumer);
+            }
+            mine.committed.store(true, Ordering::SeqCst);
         });
         Member {
             shared,
