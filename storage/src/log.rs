@@ -528,7 +528,16 @@ impl<E: Env> Log<E> {
 
     /// The first batch in log order whose largest timestamp is at least `timestamp`; the engine finds the record in it.
     pub async fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<Bytes>, ReadError> {
-        self.core.find_timestamp(&self.partition, timestamp).await
+        self.core.find_timestamp(&self.partition, timestamp, 0).await
+    }
+
+    /// As [`Log::offset_for_timestamp`], among batches with an offset at or after `from`.
+    pub async fn offset_for_timestamp_from(
+        &self,
+        timestamp: i64,
+        from: i64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.core.find_timestamp(&self.partition, timestamp, from).await
     }
 
     /// The first batch that carries the log's largest timestamp; none if the log is empty.

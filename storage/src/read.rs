@@ -549,9 +549,11 @@ impl<E: Env> Core<E> {
         self: &Rc<Self>,
         partition: &Rc<Partition>,
         timestamp: i64,
+        from: i64,
     ) -> Result<Option<Bytes>, ReadError> {
         loop {
             let (segments, start, memory) = self.searchable(partition)?;
+            let start = start.max(from);
             for segment in segments.iter().filter(|s| s.drained.max_timestamp >= timestamp) {
                 if segment.base_offset >= memory {
                     break;
@@ -577,7 +579,7 @@ impl<E: Env> Core<E> {
             }
             let state = partition.state.borrow();
             if state.tail.base_offset().unwrap_or(i64::MAX) == memory {
-                return Ok(state.tail.find_timestamp(state.start, timestamp));
+                return Ok(state.tail.find_timestamp(state.start.max(from), timestamp));
             }
             // Memory was evicted meanwhile; what it held is on disk now.
         }
@@ -639,7 +641,7 @@ impl<E: Env> Core<E> {
             if max == i64::MIN {
                 return Ok(None);
             }
-            return self.find_timestamp(partition, max).await;
+            return self.find_timestamp(partition, max, 0).await;
         }
     }
 }

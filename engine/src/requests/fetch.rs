@@ -27,7 +27,8 @@ pub(super) async fn answer<E: Env>(
 ) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
     let request = FetchRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
-    if request.session_id != 0 && request.session_epoch > 0 {
+    // Epochs 0 and -1 ask for a full fetch; any other belongs to a session, and there is none.
+    if !(-1..=0).contains(&request.session_epoch) {
         return call.encode(&FetchResponse {
             error_code: ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0,
             ..Default::default()

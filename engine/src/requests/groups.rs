@@ -1,6 +1,7 @@
 //! Group APIs: between the wire and the coordinators.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -78,7 +79,9 @@ pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
     let node = shard.node.clone();
     let (error, message) = if request.key_type == GROUP {
         match ensure_offsets_topic(shard).await {
-            true => (ErrorCode::NONE, None),
+            // Kafka's own texts for success: the code's name in the old versions, the empty text in the batched ones.
+            true if call.version < 4 => (ErrorCode::NONE, Some("NONE".to_owned())),
+            true => (ErrorCode::NONE, Some(String::new())),
             false => (ErrorCode::COORDINATOR_NOT_AVAILABLE, None),
         }
     } else {
@@ -352,13 +355,48 @@ pub(super) async fn offset_commit<E: Env>(
                 .topic(&topic.name)
                 .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
         };
-        match found {
-            Ok(found) => known.push(CommitTopic {
+        let refused = |error: ErrorCode, partitions: &mut dyn Iterator<Item = i32>| {
+            wire_commit::OffsetCommitResponseTopic {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partitions: partitions
+                    .map(|partition_index| wire_commit::OffsetCommitResponsePartition {
+                        partition_index,
+                        error_code: error.0,
+                        ..Default::default()
+                    })
+                    .collect(),
+                ..Default::default()
+            }
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                unknown.push(refused(
+                    error,
+                    &mut topic.partitions.iter().map(|p| p.partition_index),
+                ));
+                continue;
+            }
+        };
+        let exists = |index: i32| usize::try_from(index).is_ok_and(|index| index < found.partitions.len());
+        let mut missing = topic
+            .partitions
+            .iter()
+            .map(|p| p.partition_index)
+            .filter(|p| !exists(*p))
+            .peekable();
+        if missing.peek().is_some() {
+            unknown.push(refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, &mut missing));
+        }
+        if topic.partitions.is_empty() || topic.partitions.iter().any(|p| exists(p.partition_index)) {
+            known.push(CommitTopic {
                 name: found.name.to_string(),
                 topic_id: found.id,
                 partitions: topic
                     .partitions
                     .iter()
+                    .filter(|p| exists(p.partition_index))
                     .map(|p| CommitPartition {
                         partition: p.partition_index,
                         offset: p.committed_offset,
@@ -366,21 +404,7 @@ pub(super) async fn offset_commit<E: Env>(
                         metadata: p.committed_metadata.clone().map(Cow::into_owned),
                     })
                     .collect(),
-            }),
-            Err(error) => unknown.push(wire_commit::OffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|p| wire_commit::OffsetCommitResponsePartition {
-                        partition_index: p.partition_index,
-                        error_code: error.0,
-                        ..Default::default()
-                    })
-                    .collect(),
-                ..Default::default()
-            }),
+            });
         }
     }
     let mut topics = unknown;
@@ -607,15 +631,22 @@ pub(super) async fn offset_delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> 
     let group_id = request.group_id.clone().into_owned();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
     for topic in &request.topics {
-        let partitions: Vec<i32> = topic.partitions.iter().map(|p| p.partition_index).collect();
-        if shard.metadata().topic(&topic.name).is_some() {
-            known.push((topic.name.clone().into_owned(), partitions));
-        } else {
+        let count = shard
+            .metadata()
+            .topic(&topic.name)
+            .map_or(0, |found| found.partitions.len());
+        let (there, missing): (Vec<i32>, Vec<i32>) = topic
+            .partitions
+            .iter()
+            .map(|p| p.partition_index)
+            .partition(|index| usize::try_from(*index).is_ok_and(|index| index < count));
+        let name = || topic.name.clone().into_owned();
+        if !there.is_empty() {
+            known.push((name(), there));
+        }
+        if !missing.is_empty() {
             let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
-            unknown.push((
-                topic.name.clone().into_owned(),
-                partitions.into_iter().map(|p| (p, code)).collect::<Vec<_>>(),
-            ));
+            unknown.push((name(), missing.into_iter().map(|p| (p, code)).collect::<Vec<_>>()));
         }
     }
     let delete = OffsetDeleteRequest {
@@ -755,7 +786,12 @@ pub(super) async fn delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<
     let mut reader = call.reader();
     let request = DeleteGroupsRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let mut results = Vec::with_capacity(request.groups_names.len());
+    let mut seen = HashSet::new();
     for id in request.groups_names {
+        // Once each, as in Kafka.
+        if !seen.insert(id.clone()) {
+            continue;
+        }
         let request_one = Request::Delete(vec![id.clone().into_owned()]);
         let Response::Delete(deleted) = ask(shard, &id, caller(call, None), request_one).await else {
             mismatched()

@@ -1,5 +1,6 @@
 //! ListOffsets, OffsetForLeaderEpoch, DeleteRecords: questions about offsets, asked of the owners.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -74,13 +75,17 @@ pub(super) async fn list_offsets<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> R
     let request = ListOffsetsRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let (mut queries, mut answers) = (Vec::new(), Vec::new());
     let mut slot = 0;
+    let mut repeated = HashMap::new();
     for topic in &request.topics {
         for part in &topic.partitions {
-            let repeated = topic
-                .partitions
-                .iter()
-                .filter(|p| p.partition_index == part.partition_index)
-                .count();
+            *repeated
+                .entry((topic.name.as_ref(), part.partition_index))
+                .or_insert(0_u32) += 1;
+        }
+    }
+    for topic in &request.topics {
+        for part in &topic.partitions {
+            let repeated = repeated[&(topic.name.as_ref(), part.partition_index)];
             match resolve(shard, &topic.name, part.partition_index) {
                 _ if repeated > 1 => answers.push(OffsetAnswer::none(slot, ErrorCode::INVALID_REQUEST)),
                 _ if !known_mark(part.timestamp, call.version) => {

@@ -33,6 +33,13 @@ pub(super) fn begin<E: Env>(
     let mut reader = call.reader();
     let request = ProduceRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let acks = request.acks;
+    // Asked of the whole request: one such batch refuses all partitions.
+    let unauthorised = request.transactional_id.is_none()
+        && request
+            .topic_data
+            .iter()
+            .flat_map(|t| &t.partition_data)
+            .any(|p| is_transactional(&p.records));
     let mut refused = Vec::new();
     let mut parts = Vec::with_capacity(request.topic_data.len());
     let metadata = shard.metadata();
@@ -50,21 +57,29 @@ pub(super) fn begin<E: Env>(
         for part in &topic.partition_data {
             let this = slot;
             slot += 1;
-            let verdict = if !(-1..=1).contains(&acks) {
-                Err(ErrorCode::INVALID_REQUIRED_ACKS)
+            let verdict = if unauthorised {
+                Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
             } else {
                 known.and_then(|topic| {
+                    let index = u32::try_from(part.index)
+                        .ok()
+                        .filter(|index| (*index as usize) < topic.partitions.len())
+                        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    if !(-1..=1).contains(&acks) {
+                        return Err(ErrorCode::INVALID_REQUIRED_ACKS);
+                    }
                     // Internal topics are written by their coordinators only, as in Kafka.
                     if topic.internal {
                         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
                     }
-                    match u32::try_from(part.index) {
-                        Ok(index) if (index as usize) < topic.partitions.len() => Ok(PartitionId {
-                            topic: topic.id,
-                            partition: index,
-                        }),
-                        _ => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                    // With a transactional id: no transaction is ever open, as none can be begun.
+                    if is_transactional(&part.records) {
+                        return Err(ErrorCode::INVALID_TXN_STATE);
                     }
+                    Ok(PartitionId {
+                        topic: topic.id,
+                        partition: index,
+                    })
                 })
             };
             match verdict {
@@ -163,6 +178,17 @@ fn partition_response<'a>(index: i32, result: Option<Produced>) -> PartitionProd
         error_message: result.message.map(Into::into),
         ..Default::default()
     }
+}
+
+/// True if the first batch says that it is part of a transaction. Anything too short for a header is refused later.
+fn is_transactional(records: &Records<'_>) -> bool {
+    const MAGIC: usize = 16;
+    const ATTRIBUTES_LOW: usize = 22;
+    const TRANSACTIONAL: u8 = 1 << 4;
+    let Records::Slice(bytes) = records else {
+        return false;
+    };
+    matches!((bytes.get(MAGIC), bytes.get(ATTRIBUTES_LOW)), (Some(2), Some(attributes)) if attributes & TRANSACTIONAL != 0)
 }
 
 pub(super) async fn init_producer_id<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {

@@ -81,7 +81,7 @@ impl<E: Env> Shard<E> {
                 }
             }
             results.sort_by_key(|r| r.slot);
-            clip(&mut results, op.max_bytes);
+            clip(&mut results, &op.parts, op.max_bytes);
             if enough(&results, op.min_bytes) || self.now_ms() >= op.deadline_ms || self.stopping.get() {
                 return results;
             }
@@ -183,10 +183,14 @@ impl<E: Env> Shard<E> {
         let Some(partition) = self.partition(&part.id) else {
             return Fetched::error(part.slot, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
-        let answer = |error| Fetched {
-            high_watermark: partition.high_watermark(),
-            log_start: partition.log.start_offset(),
-            ..Fetched::error(part.slot, error)
+        // As in Kafka, an error comes without marks.
+        let answer = |error: ErrorCode| match error {
+            ErrorCode::NONE => Fetched {
+                high_watermark: partition.high_watermark(),
+                log_start: partition.log.start_offset(),
+                ..Fetched::error(part.slot, error)
+            },
+            error => Fetched::error(part.slot, error),
         };
         if let Some(error) = fenced(part.leader_epoch, partition.leader_epoch.get()) {
             return answer(error);
@@ -196,6 +200,10 @@ impl<E: Env> Shard<E> {
         }
         if part.last_epoch >= 0 {
             let (epoch, end) = partition.log.epoch_end(part.last_epoch);
+            // An epoch that this log has not seen yet says nothing about where the logs part.
+            if epoch < 0 || end < 0 {
+                return answer(ErrorCode::OFFSET_OUT_OF_RANGE);
+            }
             if epoch < part.last_epoch || end < part.offset {
                 return Fetched {
                     diverging: Some((epoch, end)),
@@ -234,7 +242,7 @@ impl<E: Env> Shard<E> {
 /// FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH if the client's idea of the epoch is not ours (KIP-320).
 pub(crate) fn fenced(client: i32, ours: i32) -> Option<ErrorCode> {
     match client {
-        -1 => None,
+        epoch if epoch < 0 => None,
         epoch if epoch < ours => Some(ErrorCode::FENCED_LEADER_EPOCH),
         epoch if epoch > ours => Some(ErrorCode::UNKNOWN_LEADER_EPOCH),
         _ => None,
@@ -268,12 +276,16 @@ fn enough(results: &[Fetched], min_bytes: usize) -> bool {
             .any(|r| !r.error.is_none() || r.diverging.is_some())
 }
 
-/// Every core read up to the ceiling: keep whole partitions in request order up to it, and the first in any case.
-fn clip(results: &mut [Fetched], max_bytes: usize) {
+/// Every core read up to the ceiling and gave its first partition a batch whatever its size: keep whole partitions in
+/// request order up to the ceiling and each partition's own, and the first in any case. Both slices are in request
+/// order; `results` may lack partitions.
+fn clip(results: &mut [Fetched], parts: &[PartFetch], max_bytes: usize) {
     let mut total = 0;
+    let mut parts = parts.iter();
     for result in results {
+        let own = parts.find(|p| p.slot == result.slot).map_or(0, |p| p.max_bytes);
         let bytes = result.bytes();
-        if total > 0 && total + bytes > max_bytes {
+        if total > 0 && (bytes > own || total + bytes > max_bytes) {
             result.chunks.clear();
         } else {
             total += bytes;
@@ -293,13 +305,39 @@ mod tests {
         }
     }
 
+    fn wanting(max_bytes: [usize; 4]) -> Vec<PartFetch> {
+        let id = PartitionId {
+            topic: [1; 16],
+            partition: 0,
+        };
+        let part = |(slot, max_bytes)| PartFetch {
+            slot: slot as u32,
+            id,
+            offset: 0,
+            max_bytes,
+            leader_epoch: -1,
+            last_epoch: -1,
+        };
+        max_bytes.into_iter().enumerate().map(part).collect()
+    }
+
     #[test]
     fn clip_keeps_the_first_partition_whole_and_drops_what_exceeds() {
         let mut results = vec![with(0, 0), with(1, 100), with(2, 50), with(3, 10)];
-        clip(&mut results, 60);
+        clip(&mut results, &wanting([100; 4]), 60);
         assert_eq!(
             results.iter().map(Fetched::bytes).collect::<Vec<_>>(),
             [0, 100, 0, 0]
+        );
+    }
+
+    #[test]
+    fn clip_lets_only_the_first_batch_exceed_its_partitions_limit() {
+        let mut results = vec![with(0, 0), with(1, 100), with(2, 100), with(3, 10)];
+        clip(&mut results, &wanting([1, 1, 1, 10]), 1 << 20);
+        assert_eq!(
+            results.iter().map(Fetched::bytes).collect::<Vec<_>>(),
+            [0, 100, 0, 10]
         );
     }
 
@@ -316,6 +354,7 @@ mod tests {
     #[test]
     fn epochs_fence_both_ways() {
         assert_eq!(fenced(-1, 3), None);
+        assert_eq!(fenced(-2, 3), None);
         assert_eq!(fenced(3, 3), None);
         assert_eq!(fenced(2, 3), Some(ErrorCode::FENCED_LEADER_EPOCH));
         assert_eq!(fenced(4, 3), Some(ErrorCode::UNKNOWN_LEADER_EPOCH));

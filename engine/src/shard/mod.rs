@@ -24,6 +24,7 @@ use std::rc::Rc;
 use turgo_storage::env::{Class, Env};
 use turgo_storage::{Advance, PartitionId, Store};
 
+use crate::configs::NodeSettings;
 use crate::lanes;
 use crate::metadata::MetadataState;
 use crate::node::Node;
@@ -80,6 +81,8 @@ pub struct Shard<E: Env> {
     pub(crate) produce_backlog: produce::Backlog,
     pub(crate) stopping: Cell<bool>,
     activity: Cell<u64>,
+    /// When retention was last applied, on the shards' clock.
+    retention_at: Cell<Option<u64>>,
     pub(crate) validator: RefCell<Validator>,
     outboxes: Vec<Rc<Queue<Message>>>,
     calls: RefCell<HashMap<u64, Filler<Answer>>>,
@@ -131,6 +134,7 @@ impl<E: Env> Shard<E> {
             produce_backlog: produce::Backlog::default(),
             stopping: Cell::new(false),
             activity: Cell::new(0),
+            retention_at: Cell::new(None),
             validator: RefCell::new(Validator::new(MAX_DECOMPRESSED)),
             outboxes,
             calls: RefCell::default(),
@@ -273,8 +277,21 @@ impl<E: Env> Shard<E> {
         self.control.stop();
     }
 
-    /// Applies retention to all logs of this core. The shell calls it about once a second.
+    /// Applies retention to all logs of this core, as often as `log.retention.check.interval.ms` says. The shell calls
+    /// it about once a second.
     pub async fn housekeep(&self) {
+        let interval_ms = {
+            let metadata = self.metadata();
+            NodeSettings::resolve(&metadata.layers(self.node.id, &self.node.static_configs))
+                .retention_check_interval_ms
+        };
+        // The first pass comes one interval after the start.
+        let last_ms = self.retention_at.get().unwrap_or(self.now_ms());
+        if self.now_ms() < last_ms.saturating_add(interval_ms) {
+            self.retention_at.set(Some(last_ms));
+            return;
+        }
+        self.retention_at.set(Some(self.now_ms()));
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
         let now_ms = self.env.wall_ms();
         for (i, partition) in partitions.iter().enumerate() {

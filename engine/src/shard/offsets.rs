@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use turgo_net::ErrorCode;
 use turgo_net::records::{BatchView, Decompressor, ScanError};
-use turgo_storage::PartitionId;
 use turgo_storage::env::Env;
+use turgo_storage::{BatchHeader, PartitionId};
 
 use crate::shard::fetch::{fenced, read_error};
 use crate::shard::ops::{EpochQuery, LogSize, OffsetAnswer, OffsetQuery, TrimQuery};
@@ -130,7 +130,12 @@ async fn lookup_offset<E: Env>(partition: &Partition<E>, query: &OffsetQuery) ->
         LATEST => return at(end, -1, partition.leader_epoch.get()),
         EARLIEST | EARLIEST_LOCAL => {
             let start = log.start_offset();
-            return at(start, -1, log.epoch_at(start));
+            // A log that never had a record is in the leader's epoch all the same.
+            let epoch = match log.epoch_at(start) {
+                -1 => partition.leader_epoch.get(),
+                epoch => epoch,
+            };
+            return at(start, -1, epoch);
         }
         // Nothing is tiered.
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => return at(-1, -1, -1),
@@ -140,18 +145,36 @@ async fn lookup_offset<E: Env>(partition: &Partition<E>, query: &OffsetQuery) ->
             }),
             Err(error) => return OffsetAnswer::none(query.slot, read_error(&error)),
         },
-        timestamp => match log.offset_for_timestamp(timestamp).await {
-            Ok(batch) => find(batch, |batch, decompressor| {
-                first_at_or_after(
-                    batch,
-                    timestamp,
-                    log.start_offset(),
-                    decompressor,
-                    MAX_DECOMPRESSED,
-                )
-            }),
-            Err(error) => return OffsetAnswer::none(query.slot, read_error(&error)),
-        },
+        timestamp => {
+            let look = |batch: Option<Bytes>| {
+                find(batch, |batch, decompressor| {
+                    first_at_or_after(
+                        batch,
+                        timestamp,
+                        log.start_offset(),
+                        decompressor,
+                        MAX_DECOMPRESSED,
+                    )
+                })
+            };
+            match log.offset_for_timestamp(timestamp).await {
+                // The log may start inside this batch, behind the record that was meant: then a later batch has it.
+                Ok(Some(batch)) => match (look(Some(batch.clone())), BatchHeader::parse(&batch)) {
+                    (Ok(None), Ok(header)) => {
+                        match log
+                            .offset_for_timestamp_from(timestamp, header.last_offset() + 1)
+                            .await
+                        {
+                            Ok(batch) => look(batch),
+                            Err(error) => return OffsetAnswer::none(query.slot, read_error(&error)),
+                        }
+                    }
+                    (found, _) => found,
+                },
+                Ok(None) => Ok(None),
+                Err(error) => return OffsetAnswer::none(query.slot, read_error(&error)),
+            }
+        }
     };
     let found = match found {
         Ok(found) => found,

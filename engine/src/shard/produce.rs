@@ -171,9 +171,6 @@ impl<E: Env> Shard<E> {
             return Some(refused(ErrorCode::KAFKA_STORAGE_ERROR, Some(text.into())));
         }
         let settings = partition.settings();
-        if op.acks == -1 && settings.min_insync_replicas > 1 {
-            return Some(refused(ErrorCode::NOT_ENOUGH_REPLICAS, None));
-        }
         let now_ms = self.env.wall_ms();
         let verdict = self.validator.borrow_mut().validate(
             part.records.as_deref(),
@@ -190,9 +187,15 @@ impl<E: Env> Shard<E> {
                     .iter()
                     .map(|r| (r.batch_index, Some(r.message.to_string())))
                     .collect();
+                let code = refusal.error.code();
                 return Some(Produced {
                     record_errors,
-                    ..refused(refusal.error.code(), Some(refusal.error.to_string()))
+                    log_start: if without_log_start(code) {
+                        -1
+                    } else {
+                        partition.log.start_offset()
+                    },
+                    ..refused(code, Some(refusal.error.to_string()))
                 });
             }
         };
@@ -213,16 +216,18 @@ impl<E: Env> Shard<E> {
                 partition.wait_for(last_offset + 1, done);
                 return Some(Produced {
                     base_offset,
-                    log_append_time_ms: if settings.log_append_time {
-                        max_timestamp
-                    } else {
-                        -1
-                    },
+                    // Kafka tells the timestamp of the first copy, whatever the topic's kind of timestamp.
+                    log_append_time_ms: max_timestamp,
                     log_start: partition.log.start_offset(),
                     ..refused(ErrorCode::NONE, None)
                 });
             }
-            Err(error) => return Some(refused(producer_error(error), None)),
+            Err(error) => {
+                return Some(Produced {
+                    log_start: partition.log.start_offset(),
+                    ..refused(producer_error(error), None)
+                });
+            }
         }
         Some(
             match partition.log.append(batch, partition.leader_epoch.get(), now_ms) {
@@ -246,6 +251,14 @@ impl<E: Env> Shard<E> {
             },
         )
     }
+}
+
+/// Refusals that Kafka answers before it looks at the log; all others carry its start.
+fn without_log_start(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
+    )
 }
 
 fn producer_error(error: ProducerError) -> ErrorCode {

@@ -15,8 +15,6 @@ pub struct PartitionSettings {
     pub rules: TopicRules,
     /// Retention and DeleteRecords may remove records.
     pub cleanup_delete: bool,
-    /// In-sync replicas that acks=all needs.
-    pub min_insync_replicas: u32,
     /// The broker stamps records.
     pub log_append_time: bool,
     /// Stored batches are zstd whatever the producer sends.
@@ -65,7 +63,6 @@ impl PartitionSettings {
             log,
             rules,
             cleanup_delete: topic.cleanup_delete,
-            min_insync_replicas: topic.min_insync_replicas,
             log_append_time,
             zstd: topic.compression == CompressionType::Zstd,
         }
