@@ -64,10 +64,18 @@ impl<E: Env> Core<E> {
             if journal.queue.is_empty() || blocked {
                 return false;
             }
-            if !journal.ring.advance(fence) {
+            let before = journal.ring.head.file;
+            let advanced = journal.ring.advance(fence);
+            let rolled = journal.ring.head.file != before;
+            drop(journal);
+            if !advanced {
                 self.ring_wanted.set(true);
-                drop(journal);
+            }
+            if rolled || !advanced {
+                // Draining, checkpoints and growth follow the files that are live.
                 self.work_wake.notify();
+            }
+            if !advanced {
                 return false;
             }
         }

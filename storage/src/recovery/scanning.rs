@@ -82,7 +82,8 @@ pub(super) async fn scan_journal<E: Env>(
         recovered.bytes += len as u64;
         replay.relieve().await;
         (groups_since_pause, bytes_since_pause) = (groups_since_pause + 1, bytes_since_pause + len);
-        if groups_since_pause >= 64 || bytes_since_pause >= 1 << 20 {
+        // No client waits for this core yet; its heartbeat does.
+        if groups_since_pause >= 1024 || bytes_since_pause >= 8 << 20 {
             (groups_since_pause, bytes_since_pause) = (0, 0);
             core.env.sleep(Duration::ZERO).await;
         }
@@ -111,7 +112,6 @@ pub(super) async fn scan_journal<E: Env>(
                 }
             }
         }
-        core.env.sleep(Duration::ZERO).await;
     }
     later.sort_by_key(|l| (l.header.group_seq, l.header.epoch));
     let verdict = if core.faults.no_look_ahead {
