@@ -24,7 +24,7 @@ use crate::format::superblock::{COPIES, Superblock};
 use crate::journal::group_max;
 use crate::journal::ring::At;
 use crate::journal::scan::{Later, Scan};
-use crate::journal::write::{journal_path, position, superblock_path};
+use crate::journal::write::{journal_path, position, short_write, superblock_path};
 pub(crate) use create::create_shard;
 use create::{check_config, first_segment, sync_up};
 use replay::{Replay, apply_group};
@@ -65,6 +65,21 @@ async fn read_superblock<E: Env>(env: &E, config: &StoreConfig) -> Result<(Super
             "{path} is of shard {}, not {}",
             superblock.shard, config.shard
         ));
+    }
+    // The next update takes the copies one by one from the first; until then all four must be equal, or a power cut in
+    // it could leave no two.
+    for copy in 0..COPIES {
+        let page = superblock.page(copy);
+        if pages[copy] == &page[..] {
+            continue;
+        }
+        let mut buf = env.buffer(ALIGN);
+        buf.bytes_mut().copy_from_slice(&page);
+        let (result, _) = file.write_at((copy * ALIGN) as u64, buf).await;
+        match result.map_err(io_error(format!("writing {path}")))? {
+            ALIGN => {}
+            n => return Err(io_error(format!("writing {path}"))(short_write(n, ALIGN))),
+        }
     }
     Ok((superblock, file))
 }
