@@ -153,13 +153,7 @@ impl<E: Env> Core<E> {
     async fn write_plan(&self, partition: &Partition, plan: &Plan) -> io::Result<u32> {
         let fresh = plan.segment.end_position == 0;
         let len = chunk_len(plan.dir.len(), plan.data_len);
-        if fresh {
-            self.make_partition_dir(partition).await?;
-        }
-        let file = self
-            .files
-            .get(&self.env, plan.segment.id, &plan.path, true)
-            .await?;
+        let file = self.open_segment(partition, plan, fresh).await?;
         let end = plan.spec.file_pos + len as u64;
         if end > plan.segment.allocated {
             // Ahead of need in proportion to the file, so that small partitions reserve little.
@@ -191,6 +185,27 @@ impl<E: Env> Core<E> {
         match result? {
             n if n == head + len => Ok(crc),
             n => Err(short_write(n, head + len)),
+        }
+    }
+
+    /// Opens a segment's file for writing, and makes it with its directories if it is new. The last removal of another
+    /// partition of the topic, or of an earlier life of this one, may take empty directories away in between.
+    async fn open_segment(&self, partition: &Partition, plan: &Plan, fresh: bool) -> io::Result<E::File> {
+        let mut left = 16;
+        loop {
+            let made = if fresh {
+                self.make_partition_dir(partition).await
+            } else {
+                Ok(())
+            };
+            let opened = match made {
+                Ok(()) => self.files.get(&self.env, plan.segment.id, &plan.path, true).await,
+                Err(e) => Err(e),
+            };
+            match opened {
+                Err(e) if fresh && left > 0 && e.kind() == io::ErrorKind::NotFound => left -= 1,
+                result => return result,
+            }
         }
     }
 
