@@ -279,6 +279,14 @@ pub(crate) async fn open<E: Env>(
         recovered.discarded_groups = scanned.later.len() as u64;
     }
     let (missing, unknown) = check_files(&core, &mut replay).await?;
+    core.replaying.set(false);
+    for partition in core.set_aside.take() {
+        let first = {
+            let state = partition.state.borrow();
+            state.tail.first_dirty_lsn().filter(|_| !state.dropped)
+        };
+        core.reindex_dirty(&partition, None, first);
+    }
     reason.extend(missing);
     if !replay.orphans.is_empty() {
         reason.push(format!(
