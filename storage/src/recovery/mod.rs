@@ -68,9 +68,9 @@ async fn read_superblock<E: Env>(env: &E, config: &StoreConfig) -> Result<(Super
     }
     // The next update takes the copies one by one from the first; until then all four must be equal, or a power cut in
     // it could leave no two.
-    for copy in 0..COPIES {
+    for (copy, found) in pages.iter().enumerate() {
         let page = superblock.page(copy);
-        if pages[copy] == &page[..] {
+        if *found == &page[..] {
             continue;
         }
         let mut buf = env.buffer(ALIGN);
