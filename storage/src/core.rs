@@ -327,6 +327,10 @@ pub(crate) struct Core<E: Env> {
     pub prewrite_at: Cell<(u32, u32)>,
     /// An append found the ring full.
     pub ring_wanted: Cell<bool>,
+    /// Recovery has not yet seen every frame: a file that is missing may still be explained by one.
+    pub replaying: Cell<bool>,
+    /// Logs whose file was missing when replay wanted to drain them.
+    pub set_aside: RefCell<Vec<Rc<Partition>>>,
 }
 
 impl<E: Env> Core<E> {
@@ -381,6 +385,8 @@ impl<E: Env> Core<E> {
             prewrite_claim: Cell::new(None),
             prewrite_at: Cell::new((0, 0)),
             ring_wanted: Cell::new(false),
+            replaying: Cell::new(true),
+            set_aside: RefCell::default(),
         }
     }
 

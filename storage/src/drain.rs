@@ -146,6 +146,15 @@ impl<E: Env> Core<E> {
                 self.drain_stalled.set(true);
                 Drained::NoSpace
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.replaying.get() => {
+                // A DROP, LOG_START or TRUNCATE further on explains it, or the end of replay finds it missing.
+                let first = partition.state.borrow().tail.first_dirty_lsn();
+                if let Some(lsn) = first {
+                    self.dirty_logs.borrow_mut().remove(&lsn);
+                }
+                self.set_aside.borrow_mut().push(partition.clone());
+                Drained::Nothing
+            }
             Err(e) => self.env.poison(&format!("drain to {}", plan.path), &e),
         }
     }
@@ -153,13 +162,7 @@ impl<E: Env> Core<E> {
     async fn write_plan(&self, partition: &Partition, plan: &Plan) -> io::Result<u32> {
         let fresh = plan.segment.end_position == 0;
         let len = chunk_len(plan.dir.len(), plan.data_len);
-        if fresh {
-            self.make_partition_dir(partition).await?;
-        }
-        let file = self
-            .files
-            .get(&self.env, plan.segment.id, &plan.path, true)
-            .await?;
+        let file = self.open_segment(partition, plan, fresh).await?;
         let end = plan.spec.file_pos + len as u64;
         if end > plan.segment.allocated {
             // Ahead of need in proportion to the file, so that small partitions reserve little.
@@ -191,6 +194,34 @@ impl<E: Env> Core<E> {
         match result? {
             n if n == head + len => Ok(crc),
             n => Err(short_write(n, head + len)),
+        }
+    }
+
+    /// Opens a segment's file for writing, and makes it with its directories if it is new. The last removal of another
+    /// partition of the topic, or of an earlier life of this one, may take empty directories away in between.
+    async fn open_segment(&self, partition: &Partition, plan: &Plan, fresh: bool) -> io::Result<E::File> {
+        if !fresh && self.replaying.get() && self.files.cached(plan.segment.id).is_none() {
+            // Opening would make the file that is missing, and hide that.
+            let names = self.env.list_dir(&segment::partition_dir(&partition.id)).await?;
+            if !names.iter().any(|n| plan.path.ends_with(&format!("/{n}"))) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+        }
+        let (mut fresh, mut left) = (fresh, 16);
+        loop {
+            let made = if fresh {
+                self.make_partition_dir(partition).await
+            } else {
+                Ok(())
+            };
+            let opened = match made {
+                Ok(()) => self.files.get(&self.env, plan.segment.id, &plan.path, true).await,
+                Err(e) => Err(e),
+            };
+            match opened {
+                Err(e) if left > 0 && e.kind() == io::ErrorKind::NotFound => (fresh, left) = (true, left - 1),
+                result => return result,
+            }
         }
     }
 

@@ -24,7 +24,7 @@ use crate::format::superblock::{COPIES, Superblock};
 use crate::journal::group_max;
 use crate::journal::ring::At;
 use crate::journal::scan::{Later, Scan};
-use crate::journal::write::{journal_path, position, superblock_path};
+use crate::journal::write::{journal_path, position, short_write, superblock_path};
 pub(crate) use create::create_shard;
 use create::{check_config, first_segment, sync_up};
 use replay::{Replay, apply_group};
@@ -65,6 +65,21 @@ async fn read_superblock<E: Env>(env: &E, config: &StoreConfig) -> Result<(Super
             "{path} is of shard {}, not {}",
             superblock.shard, config.shard
         ));
+    }
+    // The next update takes the copies one by one from the first; until then all four must be equal, or a power cut in
+    // it could leave no two.
+    for (copy, found) in pages.iter().enumerate() {
+        let page = superblock.page(copy);
+        if *found == &page[..] {
+            continue;
+        }
+        let mut buf = env.buffer(ALIGN);
+        buf.bytes_mut().copy_from_slice(&page);
+        let (result, _) = file.write_at((copy * ALIGN) as u64, buf).await;
+        match result.map_err(io_error(format!("writing {path}")))? {
+            ALIGN => {}
+            n => return Err(io_error(format!("writing {path}"))(short_write(n, ALIGN))),
+        }
     }
     Ok((superblock, file))
 }
@@ -264,6 +279,14 @@ pub(crate) async fn open<E: Env>(
         recovered.discarded_groups = scanned.later.len() as u64;
     }
     let (missing, unknown) = check_files(&core, &mut replay).await?;
+    core.replaying.set(false);
+    for partition in core.set_aside.take() {
+        let first = {
+            let state = partition.state.borrow();
+            state.tail.first_dirty_lsn().filter(|_| !state.dropped)
+        };
+        core.reindex_dirty(&partition, None, first);
+    }
     reason.extend(missing);
     if !replay.orphans.is_empty() {
         reason.push(format!(

@@ -513,12 +513,7 @@ pub fn harm_manifest(seed: u64) {
 }
 
 /// A fault that hits the `index`-th operation of `kind` on paths containing `path`.
-pub fn nth(
-    kind: OpKind,
-    path: &'static str,
-    index: u64,
-    fault: Fault,
-) -> Box<dyn FnMut(&super::env::Op<'_>) -> Fault> {
+pub fn nth(kind: OpKind, path: &'static str, index: u64, fault: Fault) -> super::env::FaultPlan {
     let seen = Cell::new(0);
     Box::new(move |op| {
         if op.kind != kind || !op.path.contains(path) {

@@ -67,7 +67,8 @@ pub enum Fault {
     Stall(Duration),
 }
 
-type FaultPlan = Box<dyn FnMut(&Op<'_>) -> Fault>;
+/// Decides what goes wrong with each operation.
+pub type FaultPlan = Box<dyn FnMut(&Op<'_>) -> Fault>;
 type Observer = Box<dyn FnMut(&Disk, &Io)>;
 
 /// Nanoseconds that operations take: uniform in `low..=high`, and up to `slow` in one of 64 cases.

@@ -4,7 +4,7 @@
 //! acknowledged, with positions in the IO log. [`judge`] recovers from any image of it and compares.
 
 use super::disk::{Disk, Io};
-use super::env::{Fault, Op, OpKind, SimEnv};
+use super::env::{Fault, FaultPlan, OpKind, SimEnv};
 use super::exec::Outcome;
 use super::model::{Found, FoundPartition, History, Producer, State, Stored, difference, name, parse};
 use super::params::Params;
@@ -80,7 +80,7 @@ pub struct Script {
     /// Close the store at the end.
     pub close: bool,
     /// Faults to inject, by operation.
-    pub faults: Option<Box<dyn FnMut(&Op<'_>) -> Fault>>,
+    pub faults: Option<FaultPlan>,
 }
 
 /// A life that is over.

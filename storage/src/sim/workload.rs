@@ -58,12 +58,15 @@ impl Counts {
     }
 }
 
+/// Batches by partition and base offset.
+type Ever = HashMap<(PartitionId, i64), Vec<Rc<Stored>>>;
+
 /// State shared by the driver, its reading tasks and the store's callback.
 pub struct Shared {
     /// What happened in this life; `None` until recovery is done.
     pub history: RefCell<Option<History>>,
     /// Every batch that was ever at an offset of a partition in this life or at its start.
-    ever: RefCell<HashMap<(PartitionId, i64), Vec<Rc<Stored>>>>,
+    ever: RefCell<Ever>,
     /// Bumped by everything that removes records of a partition.
     removals: RefCell<HashMap<PartitionId, u64>>,
     durable: RefCell<BTreeMap<PartitionId, i64>>,
