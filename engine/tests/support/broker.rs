@@ -163,8 +163,7 @@ impl Broker {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log);
-        sys::die_with_parent(&mut command);
-        *child = Some(command.spawn().expect("turgo serve"));
+        *child = Some(sys::spawn_tied(command).expect("turgo serve"));
     }
 
     fn wait_ready(&mut self) {
