@@ -36,9 +36,6 @@ impl Client {
         let frame = encode_request(key, version, 7, Some("conformance"), body)
             .expect("a valid request")
             .to_vec();
-        self.0
-            .write_all(&(frame.len() as i32).to_be_bytes())
-            .expect("sent");
         self.0.write_all(&frame).expect("sent");
         let mut size = [0; 4];
         self.0.read_exact(&mut size).expect("answered");

@@ -344,7 +344,11 @@ impl Member {
             // its own main thread, which is ending. What still arrives is not committed, so another member reads it.
             consumer.unsubscribe();
             while consumer.assignment().expect("assignment").count() > 0 {
-                assert!(Instant::now() < deadline, "{}: the partitions are not given up", mine.name);
+                assert!(
+                    Instant::now() < deadline,
+                    "{}: the partitions are not given up",
+                    mine.name
+                );
                 let _ = consumer.poll(Duration::from_millis(20));
             }
         });
