@@ -1,6 +1,7 @@
 """confluent-kafka: a current librdkafka, through its Python binding."""
 import contextlib
 
+import time
 from confluent_kafka import (
     Consumer, ConsumerGroupTopicPartitions, KafkaException, OFFSET_INVALID, Producer, TopicPartition)
 from confluent_kafka.admin import (
@@ -171,6 +172,12 @@ class Adapter:
                 paused.clear()
             member.deliver([record(m) for m in consumer.consume(2000, 0.05)])
         commit()
+        # Gives its partitions up before it closes: closing in the middle of a rebalance can wait for ever, with the
+        # interpreter's lock held. What still arrives is not committed, so another member reads it.
+        consumer.unsubscribe()
+        until = time.monotonic() + 30
+        while consumer.assignment() and time.monotonic() < until:
+            consumer.poll(0.02)
         consumer.close()
 
     def write_flights(self, topic, codec, rows):
