@@ -1,7 +1,7 @@
 """confluent-kafka: a current librdkafka, through its Python binding."""
 import contextlib
-
 import time
+
 from confluent_kafka import (
     Consumer, ConsumerGroupTopicPartitions, KafkaException, OFFSET_INVALID, Producer, TopicPartition)
 from confluent_kafka.admin import (
