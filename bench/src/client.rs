@@ -161,7 +161,11 @@ impl Connection {
                 address: self.address.clone(),
                 error,
             };
-            let n = self.stream.read(self.frames.space()).map_err(network)?;
+            // The floor's io_uring, in the same thread, may interrupt a wait without any signal.
+            let n = match self.stream.read(self.frames.space()) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.map_err(network)?,
+            };
             if n == 0 {
                 return Err(network(std::io::ErrorKind::UnexpectedEof.into()));
             }
