@@ -79,7 +79,7 @@ impl<E: Env> Shard<E> {
                 Ok(()) => shard.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out)),
                 // The coordinator goes on refusing: serving without its offsets would reset consumers.
                 Err(error) => {
-                    crate::shell::log::event(
+                    crate::shell::log::error(
                         "group_offsets_unreadable",
                         &[("partition", &partition.id.partition), ("error", &error)],
                     );

@@ -23,9 +23,7 @@ use crate::handlers;
 use crate::metadata::{CONSUMER_OFFSETS, Plan, Planner};
 use crate::node::Node;
 use crate::shard::Shard;
-
-/// Level of the process's log, which does not change while it runs.
-const LOG_LEVEL: &str = "INFO";
+use crate::shell::log;
 
 /// Lets `look` at this core's applied state.
 fn look<E: Env, T>(shard: &Shard<E>, look: impl FnOnce(&Planner<'_>) -> T) -> T {
@@ -122,7 +120,8 @@ pub(super) async fn describe_topic_partitions<E: Env>(
 pub(super) async fn describe_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let request: DescribeConfigsRequest<'_> = read(call)?;
     look(shard, |planner| {
-        call.encode(&handlers::describe_configs::respond(&request, planner, LOG_LEVEL))
+        let log_level = log::level().name();
+        call.encode(&handlers::describe_configs::respond(&request, planner, log_level))
     })
 }
 
@@ -158,15 +157,17 @@ pub(super) async fn incremental_alter_configs<E: Env>(
     call: &Call,
 ) -> Result<Vec<Bytes>, Close> {
     let _: IncrementalAlterConfigsRequest<'_> = read(call)?;
-    change(shard, call, |call, planner, _| {
-        let (records, altered) =
-            handlers::alter_configs::plan_incremental(again!(call), planner).into_parts();
-        Plan {
-            records,
-            result: altered.response,
-        }
+    let theirs = call.clone();
+    let altered = plan(shard, move |planner, _| {
+        handlers::alter_configs::plan_incremental(again!(&theirs), planner)
     })
     .await
+    .ok_or(Close::Stopping)?;
+    // Not part of the metadata: the process takes it on, and forgets it at its end, as Kafka does.
+    if let Some(level) = altered.log_level.and_then(log::Level::from_name) {
+        log::set_level(level);
+    }
+    call.encode(&altered.response)
 }
 
 pub(super) async fn alter_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {

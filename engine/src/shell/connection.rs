@@ -105,6 +105,7 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, connections: Rc<Connections>, ac
         .borrow_mut()
         .insert(id, (fd, last_active.clone()));
     shard.stats.connections_open.add(1);
+    super::log::debug("connection_served", &[("peer", &peer), ("core", &shard.index)]);
 
     let (reader, writer) = futures_lite::io::split(stream);
     let slots = Rc::new(Queue::default());
@@ -139,9 +140,9 @@ pub async fn serve<E: Env>(shard: Rc<Shard<E>>, connections: Rc<Connections>, ac
     match read_requests(&shard, &mut source, &slots, &window, &client).await {
         Err(Ended::Refused(why)) => {
             shard.stats.connections_rejected.add(1);
-            super::log::event("connection_closed", &[("peer", &client.peer), ("reason", &why)]);
+            super::log::warn("connection_closed", &[("peer", &client.peer), ("reason", &why)]);
         }
-        Err(Ended::Closed) => {}
+        Err(Ended::Closed) => super::log::debug("connection_ended", &[("peer", &client.peer)]),
         Ok(core) => moving = sys::duplicate(fd).ok().map(|socket| (core, socket)),
     }
     if moving.is_some() {

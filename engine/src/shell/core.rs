@@ -389,7 +389,7 @@ fn accept_connections(shard: Rc<Shard<GlommioEnv>>, listener: glommio::net::TcpL
             let accepted = match listener.accept().await {
                 Ok(stream) => stream,
                 Err(error) => {
-                    log::event("accept_failed", &[("error", &error)]);
+                    log::warn("accept_failed", &[("error", &error)]);
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -404,7 +404,7 @@ fn accept_connections(shard: Rc<Shard<GlommioEnv>>, listener: glommio::net::TcpL
             let socket = match sys::detach(&accepted) {
                 Ok(socket) => socket,
                 Err(error) => {
-                    log::event("accept_failed", &[("error", &error)]);
+                    log::warn("accept_failed", &[("error", &error)]);
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

@@ -41,6 +41,7 @@ pub fn serve(config: NodeConfig, machine: Report) -> ExitCode {
     die_on_panic();
     let signals = sys::block_signals();
     log::set_form(config.log_format == LogFormat::Json);
+    log::set_level(config.log_level.into());
     match start(&config, &machine, started) {
         Ok(running) => {
             let signal = loop {
@@ -77,11 +78,11 @@ impl Running {
             match core.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    log::event("core_failed", &[("error", &error)]);
+                    log::error("core_failed", &[("error", &error)]);
                     code = ExitCode::from(exit::FAILED);
                 }
                 Err(error) => {
-                    log::event("core_failed", &[("error", &error)]);
+                    log::error("core_failed", &[("error", &error)]);
                     code = ExitCode::from(exit::FAILED);
                 }
             }
