@@ -1,4 +1,6 @@
 //! Wrong and unusual requests: each assertion states what Apache Kafka 4.3.1 answers to the same bytes.
+//!
+//! With `TURGO_TEST_ENDPOINT=HOST:PORT` an Apache Kafka is asked instead, which shows that the assertions are right.
 
 mod support;
 
@@ -13,8 +15,14 @@ use turgo_net::messages::create_topics::{
 };
 use turgo_net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use turgo_net::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use turgo_net::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use turgo_net::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
+};
+use turgo_net::messages::offset_delete::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetDeleteResponse,
 };
 use turgo_net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use turgo_net::wire::Encode;
@@ -61,11 +69,13 @@ fn batch() -> Vec<u8> {
         .collect()
 }
 
-/// Creates a topic whose records are kept for ever, as those of [`batch`] are old.
-fn create(client: &mut Client, name: &str, partitions: i32, setting: Option<(&str, &str)>) {
+/// Creates a topic whose records are kept for ever, as those of [`batch`] are old, and waits until it is served. The
+/// name is made unique, for brokers that live longer than a test.
+fn create(client: &mut Client, name: &str, partitions: i32, setting: Option<(&str, &str)>) -> String {
+    let name = format!("{name}-{}", std::process::id());
     let settings = [("retention.ms", "-1")].into_iter().chain(setting);
     let topic = CreatableTopic {
-        name: name.into(),
+        name: name.clone().into(),
         num_partitions: partitions,
         replication_factor: 1,
         configs: settings
@@ -85,6 +95,29 @@ fn create(client: &mut Client, name: &str, partitions: i32, setting: Option<(&st
     let answer = client.ask(ApiKey::CreateTopics, 5, &request);
     let created = CreateTopicsResponse::decode(&mut Reader::new(&answer), 5).expect("a body");
     assert_eq!(created.topics[0].error_code, 0);
+    let offsets = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: name.clone().into(),
+            partitions: (0..partitions)
+                .map(|partition_index| ListOffsetsPartition {
+                    partition_index,
+                    current_leader_epoch: -1,
+                    timestamp: -1,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    loop {
+        let answer = client.ask(ApiKey::ListOffsets, 6, &offsets);
+        let listed = ListOffsetsResponse::decode(&mut Reader::new(&answer), 6).expect("a body");
+        if listed.topics[0].partitions.iter().all(|p| p.error_code == 0) {
+            return name;
+        }
+    }
 }
 
 /// Sends the same batch to each partition; error codes in request order.
@@ -117,21 +150,42 @@ fn produce(client: &mut Client, topic: &str, acks: i16, parts: &[(i32, &[u8])]) 
         .collect()
 }
 
+/// Error code and log start offset of the answer to one batch for partition 0.
+fn refusal(client: &mut Client, topic: &str, records: &[u8]) -> (i16, i64) {
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 20_000,
+        topic_data: vec![TopicProduceData {
+            name: topic.to_owned().into(),
+            partition_data: vec![PartitionProduceData {
+                records: Records::Slice(records),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = client.ask(ApiKey::Produce, 9, &request);
+    let produced = ProduceResponse::decode(&mut Reader::new(&answer), 9).expect("a body");
+    let part = &produced.responses[0].partition_responses[0];
+    (part.error_code, part.log_start_offset)
+}
+
 #[test]
 fn produce_refuses_as_kafka_does() {
     let broker = Broker::start();
     let mut client = Client::connect(&broker);
-    create(&mut client, "plain", 2, None);
-    create(&mut client, "replicated", 1, Some(("min.insync.replicas", "2")));
+    let plain = create(&mut client, "plain", 2, None);
+    let replicated = create(&mut client, "replicated", 1, Some(("min.insync.replicas", "2")));
     let ordinary = batch();
     let mut transactional = batch();
     transactional[22] |= 1 << 4;
 
     // One transactional batch without a transactional id refuses every partition, before the checksum is looked at.
-    let answers = produce(&mut client, "plain", -1, &[(0, &transactional), (1, &ordinary)]);
+    let answers = produce(&mut client, &plain, -1, &[(0, &transactional), (1, &ordinary)]);
     assert_eq!(answers, [ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED.0; 2]);
     // Partitions are looked up before acks.
-    let answers = produce(&mut client, "plain", 2, &[(0, &ordinary), (9, &ordinary)]);
+    let answers = produce(&mut client, &plain, 2, &[(0, &ordinary), (9, &ordinary)]);
     assert_eq!(
         answers,
         [
@@ -139,62 +193,144 @@ fn produce_refuses_as_kafka_does() {
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0
         ]
     );
+    // What Kafka refuses before it looks at the log has no log start offset.
+    let two = [ordinary.clone(), ordinary.clone()].concat();
+    let mut with_offset = ordinary.clone();
+    with_offset[7] = 5;
+    let mut control = ordinary.clone();
+    control[22] |= 1 << 5;
+    let crc = crc32c::crc32c(&control[21..]).to_be_bytes();
+    control[17..21].copy_from_slice(&crc);
+    let mut damaged = ordinary.clone();
+    damaged[70] ^= 1;
+    assert_eq!(
+        [two, with_offset, control, damaged].map(|records| refusal(&mut client, &plain, &records)),
+        [
+            (ErrorCode::INVALID_RECORD.0, -1),
+            (ErrorCode::INVALID_RECORD.0, 0),
+            (ErrorCode::INVALID_RECORD.0, 0),
+            (ErrorCode::CORRUPT_MESSAGE.0, -1),
+        ]
+    );
     // No more replicas have to be in sync than there are.
-    assert_eq!(produce(&mut client, "replicated", -1, &[(0, &ordinary)]), [0]);
+    assert_eq!(produce(&mut client, &replicated, -1, &[(0, &ordinary)]), [0]);
 }
 
 #[test]
 fn offsets_of_partitions_that_do_not_exist_are_not_committed() {
     let broker = Broker::start();
     let mut client = Client::connect(&broker);
-    create(&mut client, "plain", 2, None);
+    let (a, b) = (
+        create(&mut client, "commit-a", 2, None),
+        create(&mut client, "commit-b", 2, None),
+    );
     let find = FindCoordinatorRequest {
         key: "group".into(),
         ..Default::default()
     };
-    let answer = client.ask(ApiKey::FindCoordinator, 3, &find);
-    let found = FindCoordinatorResponse::decode(&mut Reader::new(&answer), 3).expect("a body");
-    assert_eq!(
-        (found.error_code, found.error_message.as_deref()),
-        (0, Some("NONE"))
-    );
+    let found = loop {
+        let answer = client.ask(ApiKey::FindCoordinator, 3, &find);
+        let found = FindCoordinatorResponse::decode(&mut Reader::new(&answer), 3).expect("a body");
+        // Kafka makes the internal topic first.
+        if found.error_code != ErrorCode::COORDINATOR_NOT_AVAILABLE.0 {
+            break (found.error_code, found.error_message.map(|m| m.into_owned()));
+        }
+    };
+    assert_eq!(found, (0, Some("NONE".to_owned())));
 
     let partition = |partition_index| OffsetCommitRequestPartition {
         partition_index,
         committed_offset: 1,
         ..Default::default()
     };
-    let topic = OffsetCommitRequestTopic {
-        name: "plain".into(),
-        partitions: [0, 7, -1].map(partition).into(),
+    let topic = |name: &str, partitions: &[i32]| OffsetCommitRequestTopic {
+        name: name.to_owned().into(),
+        partitions: partitions.iter().copied().map(partition).collect(),
         ..Default::default()
     };
     let commit = OffsetCommitRequest {
         group_id: "group".into(),
         generation_id_or_member_epoch: -1,
-        topics: vec![topic],
+        topics: vec![topic(&a, &[0, 7, 1, -1]), topic("missing", &[3]), topic(&b, &[0])],
         ..Default::default()
     };
-    let answer = client.ask(ApiKey::OffsetCommit, 8, &commit);
-    let committed = OffsetCommitResponse::decode(&mut Reader::new(&answer), 8).expect("a body");
-    let mut codes: Vec<_> = committed
+    // A group that has just been made may still be loading.
+    let committed = loop {
+        let answer = client.ask(ApiKey::OffsetCommit, 8, &commit);
+        let committed = OffsetCommitResponse::decode(&mut Reader::new(&answer), 8).expect("a body");
+        let rows: Vec<_> = committed
+            .topics
+            .iter()
+            .map(|t| {
+                let codes = t.partitions.iter().map(|p| (p.partition_index, p.error_code));
+                (t.name.to_string(), codes.collect::<Vec<_>>())
+            })
+            .collect();
+        let loading = [
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS.0,
+            ErrorCode::COORDINATOR_NOT_AVAILABLE.0,
+            ErrorCode::NOT_COORDINATOR.0,
+        ];
+        if !rows.iter().flat_map(|r| &r.1).any(|r| loading.contains(&r.1)) {
+            break rows;
+        }
+    };
+    // One entry per topic: what was refused first, then what was committed.
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+    assert_eq!(
+        committed,
+        [
+            (a.clone(), vec![(7, unknown), (-1, unknown), (0, 0), (1, 0)]),
+            ("missing".to_owned(), vec![(3, unknown)]),
+            (b.clone(), vec![(0, 0)]),
+        ]
+    );
+
+    let topic = |name: &str, partitions: &[i32]| OffsetDeleteRequestTopic {
+        name: name.to_owned().into(),
+        partitions: partitions
+            .iter()
+            .map(|partition_index| OffsetDeleteRequestPartition {
+                partition_index: *partition_index,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let delete = OffsetDeleteRequest {
+        group_id: "group".into(),
+        topics: vec![topic(&b, &[0]), topic(&a, &[0, 9]), topic("missing", &[3])],
+        ..Default::default()
+    };
+    let answer = client.ask(ApiKey::OffsetDelete, 0, &delete);
+    let deleted = OffsetDeleteResponse::decode(&mut Reader::new(&answer), 0).expect("a body");
+    let rows: Vec<_> = deleted
         .topics
         .iter()
-        .flat_map(|t| t.partitions.iter().map(|p| (p.partition_index, p.error_code)))
+        .map(|t| {
+            let codes = t.partitions.iter().map(|p| (p.partition_index, p.error_code));
+            (t.name.to_string(), codes.collect::<Vec<_>>())
+        })
         .collect();
-    codes.sort_unstable();
-    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
-    assert_eq!(codes, [(-1, unknown), (0, 0), (7, unknown)]);
+    assert_eq!(deleted.error_code, 0);
+    assert_eq!(
+        rows,
+        [
+            (a.clone(), vec![(9, unknown), (0, 0)]),
+            ("missing".to_owned(), vec![(3, unknown)]),
+            (b.clone(), vec![(0, 0)]),
+        ]
+    );
 }
 
 #[test]
 fn fetch_answers_as_kafka_does() {
     let broker = Broker::start();
     let mut client = Client::connect(&broker);
-    create(&mut client, "plain", 8, None);
+    let fetched = create(&mut client, "fetched", 8, None);
     let records = batch();
     let parts: Vec<(i32, &[u8])> = (0..8).map(|p| (p, records.as_slice())).collect();
-    assert_eq!(produce(&mut client, "plain", -1, &parts), [0; 8]);
+    assert_eq!(produce(&mut client, &fetched, -1, &parts), [0; 8]);
 
     let mut fetch = |session_epoch, partitions: &[i32], last_fetched_epoch| {
         let partitions = partitions
@@ -208,7 +344,7 @@ fn fetch_answers_as_kafka_does() {
             })
             .collect();
         let topics = vec![FetchTopic {
-            topic: "plain".into(),
+            topic: fetched.clone().into(),
             partitions,
             ..Default::default()
         }];

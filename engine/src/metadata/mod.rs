@@ -22,9 +22,7 @@ mod tests;
 
 pub use alter::{AlterResource, AlteredResource, Altering};
 pub use error::ApiError;
-pub use names::{
-    CONSUMER_OFFSETS, CONSUMER_OFFSETS as OFFSETS_TOPIC, TRANSACTION_STATE, check_name, is_internal,
-};
+pub use names::{CONSUMER_OFFSETS, TRANSACTION_STATE, check_name, is_internal};
 pub use plan::{
     CreatedTopic, DeleteTopic, DeletedTopic, GrowTopic, NewTopic, Plan, Planner, ProducerIdBlock, Site,
     TopicCreation, TopicResult,

@@ -1,7 +1,8 @@
 //! Group APIs: between the wire and the coordinators.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -428,25 +429,24 @@ pub(super) async fn offset_commit<E: Env>(
         else {
             mismatched()
         };
-        topics.extend(committed.topics.into_iter().map(|topic| {
-            wire_commit::OffsetCommitResponseTopic {
-                name: topic.name.into(),
-                topic_id: Uuid(topic.topic_id),
-                partitions: topic
-                    .partitions
-                    .into_iter()
-                    .map(
-                        |(partition_index, error_code)| wire_commit::OffsetCommitResponsePartition {
-                            partition_index,
-                            error_code,
-                            ..Default::default()
-                        },
-                    )
-                    .collect(),
-                ..Default::default()
-            }
-        }));
+        let entry = |(partition_index, error_code)| wire_commit::OffsetCommitResponsePartition {
+            partition_index,
+            error_code,
+            ..Default::default()
+        };
+        topics.extend(
+            committed
+                .topics
+                .into_iter()
+                .map(|topic| wire_commit::OffsetCommitResponseTopic {
+                    name: topic.name.into(),
+                    topic_id: Uuid(topic.topic_id),
+                    partitions: topic.partitions.into_iter().map(entry).collect(),
+                    ..Default::default()
+                }),
+        );
     }
+    let topics = one_entry_per_topic(topics, call.version);
     for partition in topics.iter().flat_map(|t| &t.partitions) {
         shard.stats.error(call.api as i16, partition.error_code);
     }
@@ -454,6 +454,30 @@ pub(super) async fn offset_commit<E: Env>(
         topics,
         ..Default::default()
     })
+}
+
+/// Joins entries of the same topic, keeping their order, as Kafka does: what was refused comes first.
+fn one_entry_per_topic<'a>(
+    topics: Vec<wire_commit::OffsetCommitResponseTopic<'a>>,
+    version: i16,
+) -> Vec<wire_commit::OffsetCommitResponseTopic<'a>> {
+    let mut joined: Vec<wire_commit::OffsetCommitResponseTopic<'a>> = Vec::with_capacity(topics.len());
+    let mut places: HashMap<(Uuid, Cow<'a, str>), usize> = HashMap::with_capacity(topics.len());
+    for topic in topics {
+        let key = if version >= 10 {
+            (topic.topic_id, Cow::Borrowed(""))
+        } else {
+            (Uuid::default(), topic.name.clone())
+        };
+        match places.entry(key) {
+            Entry::Occupied(place) => joined[*place.get()].partitions.extend(topic.partitions),
+            Entry::Vacant(place) => {
+                place.insert(joined.len());
+                joined.push(topic);
+            }
+        }
+    }
+    joined
 }
 
 pub(super) async fn offset_fetch<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
@@ -665,22 +689,25 @@ pub(super) async fn offset_delete<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> 
     };
     shard.stats.error(call.api as i16, deleted.error_code);
     let topics = if deleted.error_code == 0 {
-        let to_wire =
-            |(name, partitions): (String, Vec<(i32, i16)>)| wire_delete::OffsetDeleteResponseTopic {
-                name: name.into(),
-                partitions: partitions
-                    .into_iter()
-                    .map(
-                        |(partition_index, error_code)| wire_delete::OffsetDeleteResponsePartition {
-                            partition_index,
-                            error_code,
-                            ..Default::default()
-                        },
-                    )
-                    .collect(),
-                ..Default::default()
-            };
-        deleted.topics.into_iter().chain(unknown).map(to_wire).collect()
+        let entry = |(partition_index, error_code)| wire_delete::OffsetDeleteResponsePartition {
+            partition_index,
+            error_code,
+            ..Default::default()
+        };
+        // One entry per topic, what was refused first, as in Kafka.
+        let mut topics: Vec<wire_delete::OffsetDeleteResponseTopic<'_>> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (name, partitions) in unknown.into_iter().chain(deleted.topics) {
+            let at = *places.entry(name).or_insert_with_key(|name| {
+                topics.push(wire_delete::OffsetDeleteResponseTopic {
+                    name: name.clone().into(),
+                    ..Default::default()
+                });
+                topics.len() - 1
+            });
+            topics[at].partitions.extend(partitions.into_iter().map(entry));
+        }
+        topics
     } else {
         Vec::new()
     };

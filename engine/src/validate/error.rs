@@ -158,6 +158,24 @@ impl ValidateError {
         }
     }
 
+    /// True if Kafka refuses such records before it looks at the log, so that the answer has no log start offset.
+    pub fn precedes_the_log(&self) -> bool {
+        matches!(
+            self,
+            ValidateError::InternalTopic
+                | ValidateError::NotOneBatch
+                | ValidateError::OldFormat { .. }
+                | ValidateError::ZstdTooEarly { .. }
+                | ValidateError::UnknownFormat(_)
+                | ValidateError::Length(_)
+                | ValidateError::NoHeader(_)
+                | ValidateError::Checksum { .. }
+                | ValidateError::TooLarge { .. }
+                | ValidateError::ExpandsTooMuch { .. }
+                | ValidateError::LargerThanSegment { .. }
+        )
+    }
+
     pub(super) fn from_compression(error: CompressionError, codec: Compression) -> Self {
         match error {
             CompressionError::UnknownCodec(id) => ValidateError::UnknownCodec(id),
