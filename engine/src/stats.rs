@@ -102,6 +102,8 @@ stats! {
     rejected_batches,
     /// Batches refused for want of disk space.
     storage_refusals,
+    /// Batches answered with REQUEST_TIMED_OUT.
+    produce_timeouts,
     /// Connections open now.
     connections_open,
     /// Connections served since the start.

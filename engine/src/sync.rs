@@ -40,6 +40,13 @@ impl<T> Filler<T> {
     }
 }
 
+impl<T> Filler<T> {
+    /// False once the waiting end is gone.
+    pub fn is_awaited(&self) -> bool {
+        Rc::strong_count(&self.0) > 1
+    }
+}
+
 impl<T> Drop for Filler<T> {
     fn drop(&mut self) {
         self.0.filler_gone.set(true);
@@ -121,6 +128,21 @@ impl Event {
     /// True once raised and not yet consumed.
     pub fn is_raised(&self) -> bool {
         self.raised.get()
+    }
+    /// Runs `task` to its end, or drops it and gives `None` if the event is raised first.
+    pub async fn unless_first<F: Future>(&self, task: F) -> Option<F::Output> {
+        let mut task = std::pin::pin!(task);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = task.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if self.raised.get() {
+                return Poll::Ready(None);
+            }
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
     /// Waits for the event and consumes it.
     pub async fn wait(&self) {

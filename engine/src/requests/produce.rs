@@ -14,8 +14,12 @@ use turgo_storage::env::Env;
 
 use super::{Call, Client, Close};
 use crate::shard::Shard;
-use crate::shard::ops::{PartProduce, Produced};
+use crate::shard::ops::{PartProduce, ProduceOp, Produced};
 use crate::shard::produce::Submitted;
+
+/// Bounds of the time that a producer may have its answer withheld, milliseconds. The lower bound is there because
+/// Apache Kafka with one replica never lets an append time out, and a device may take a while to flush.
+const TIMEOUT_MS: std::ops::RangeInclusive<i32> = 100..=5 * 60 * 1000;
 
 /// A Produce whose batches are appended or on their way.
 pub struct ProduceInFlight {
@@ -33,6 +37,7 @@ pub(super) fn begin<E: Env>(
     let mut reader = call.reader();
     let request = ProduceRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let acks = request.acks;
+    let timeout_ms = request.timeout_ms.clamp(*TIMEOUT_MS.start(), *TIMEOUT_MS.end());
     // Asked of the whole request: one such batch refuses all partitions.
     let unauthorised = request.transactional_id.is_none()
         && request
@@ -101,7 +106,13 @@ pub(super) fn begin<E: Env>(
     drop(metadata);
     drop(request);
     client.affinity.note(shard.owners(parts.iter().map(|p| &p.id)));
-    let submitted = shard.produce_submit(call.version, acks, parts);
+    let terms = ProduceOp {
+        version: call.version,
+        acks,
+        deadline_ms: shard.now_ms() + timeout_ms as u64,
+        parts,
+    };
+    let submitted = shard.produce_submit(terms);
     Ok(ProduceInFlight {
         call,
         acks,
@@ -119,13 +130,15 @@ impl ProduceInFlight {
             refused,
             submitted,
         } = self;
-        let mut results = submitted.finish().await;
+        let mut results = submitted.finish(shard).await;
         results.extend(refused);
         for result in &results {
             shard.stats.error(call.api as i16, result.error.0);
         }
         if acks == 0 {
-            return match results.iter().find(|r| !r.error.is_none()) {
+            // What merely takes long may still become durable, and nobody waits for it.
+            let failed = |r: &&Produced| !r.error.is_none() && r.error != ErrorCode::REQUEST_TIMED_OUT;
+            return match results.iter().find(failed) {
                 Some(failed) => Err(Close::SilentFailure(failed.error)),
                 None => Ok(None),
             };

@@ -16,6 +16,9 @@ pub mod produce;
 pub mod replay;
 pub mod settings;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -242,9 +245,11 @@ impl<E: Env> Shard<E> {
                 let reply = move |answer| outbox.push(Message::Return { call, answer });
                 match op {
                     Op::Produce(op) => {
+                        let deadline_ms = op.deadline_ms;
                         let pending = self.produce_owned(op);
+                        let shard = self.clone();
                         self.env.spawn(Class::Journal, async move {
-                            reply(Answer::Produced(pending.finish().await));
+                            reply(Answer::Produced(shard.finish_produce(pending, deadline_ms).await));
                         });
                     }
                     op => {
@@ -307,7 +312,11 @@ impl<E: Env> Shard<E> {
 
     async fn serve(self: &Rc<Self>, op: Op) -> Option<Answer> {
         Some(match op {
-            Op::Produce(op) => Answer::Produced(self.produce_owned(op).finish().await),
+            Op::Produce(op) => {
+                let deadline_ms = op.deadline_ms;
+                let pending = self.produce_owned(op);
+                Answer::Produced(self.finish_produce(pending, deadline_ms).await)
+            }
             Op::Fetch(op) => Answer::Fetched(self.fetch_owned(op).await),
             Op::Watch { parts, deadline_ms } => {
                 self.watch_owned(&parts, deadline_ms).await;

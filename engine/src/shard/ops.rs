@@ -27,6 +27,8 @@ pub struct ProduceOp {
     pub version: i16,
     /// As in the request: 0, 1 or -1.
     pub acks: i16,
+    /// What is not committed by then, on the shards' clock in milliseconds, is answered with REQUEST_TIMED_OUT.
+    pub deadline_ms: u64,
     /// At least one.
     pub parts: Vec<PartProduce>,
 }
@@ -48,7 +50,15 @@ pub struct Produced {
     pub record_errors: Vec<(i32, Option<String>)>,
     /// Why it failed, for people.
     pub message: Option<String>,
+    /// On success: the partition, and the high watermark that commits the batch.
+    pub committed_at: (PartitionId, i64),
 }
+
+/// The partition of what was not appended.
+const NOWHERE: PartitionId = PartitionId {
+    topic: [0; 16],
+    partition: 0,
+};
 
 impl Produced {
     /// A refusal.
@@ -61,6 +71,7 @@ impl Produced {
             log_start: -1,
             record_errors: Vec::new(),
             message,
+            committed_at: (NOWHERE, 0),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! next request of the connection is appended after this one. Each owner validates, checks sequences, appends
 //! and waits for its commit point ([`Shard::produce_owned`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -14,11 +14,23 @@ use turgo_storage::{AppendError, BatchHeader, Pressure, ProducerError, Sequenced
 
 use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op, PartProduce, ProduceOp, Produced};
-use crate::sync::{Countdown, Filled, Filler, oneshot};
+use crate::sync::{Countdown, Event, Filled, Filler, oneshot};
 
-/// Requests that wait for room in the store, oldest first. Bounded by what connections may have in flight.
+/// Requests that wait for room in the store, oldest first. Bounded by what connections may have in flight: a request
+/// that nobody waits for any more is dropped with the next heartbeat, and was not appended.
 #[derive(Default)]
-pub struct Backlog(RefCell<VecDeque<(ProduceOp, Filler<Pending>)>>);
+pub struct Backlog {
+    waiting: RefCell<VecDeque<(ProduceOp, Filler<Pending>)>>,
+    /// Somebody gave up since the last heartbeat.
+    abandoned: Cell<bool>,
+}
+
+#[cfg(test)]
+impl Backlog {
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+}
 
 /// Batches appended but not yet committed, and those that still wait for room.
 #[derive(Default)]
@@ -27,42 +39,28 @@ pub struct Pending {
     results: Vec<Produced>,
     /// One count per partition that is not committed yet.
     done: Rc<Countdown>,
-    /// The later parts of the request.
-    rest: Option<Filled<Pending>>,
+    /// The later parts of the request, and their slots.
+    rest: Option<(Vec<u32>, Filled<Pending>)>,
 }
 
 impl Pending {
-    /// Waits until every batch is committed.
-    pub async fn finish(self) -> Vec<Produced> {
-        let mut pending = self;
-        let mut results = Vec::new();
-        loop {
-            pending.done.wait().await;
-            if results.is_empty() {
-                results = pending.results;
-            } else {
-                results.append(&mut pending.results);
-            }
-            let Some(rest) = pending.rest else { return results };
-            match rest.await {
-                Some(next) => pending = next,
-                None => return results,
-            }
-        }
+    fn is_complete(&self) -> bool {
+        self.done.is_complete() && self.rest.is_none()
     }
 }
 
 /// A request whose parts were handed to their owners.
 pub struct Submitted {
     local: Option<Pending>,
+    deadline_ms: u64,
     remote: Vec<(Vec<u32>, Filled<Answer>)>,
 }
 
 impl Submitted {
     /// Answers of all parts, in no particular order.
-    pub async fn finish(self) -> Vec<Produced> {
+    pub async fn finish<E: Env>(self, shard: &Shard<E>) -> Vec<Produced> {
         let mut results = match self.local {
-            Some(pending) => pending.finish().await,
+            Some(pending) => shard.finish_produce(pending, self.deadline_ms).await,
             None => Vec::new(),
         };
         for (slots, filled) in self.remote {
@@ -82,7 +80,13 @@ impl Submitted {
 
 impl<E: Env> Shard<E> {
     /// Hands the parts of a request to the cores that own them, in order with earlier calls.
-    pub fn produce_submit(self: &Rc<Self>, version: i16, acks: i16, parts: Vec<PartProduce>) -> Submitted {
+    pub fn produce_submit(self: &Rc<Self>, op: ProduceOp) -> Submitted {
+        let ProduceOp {
+            version,
+            acks,
+            deadline_ms,
+            parts,
+        } = op;
         let mut by_core: Vec<Vec<PartProduce>> = Vec::new();
         by_core.resize_with(self.cores, Vec::new);
         for part in parts {
@@ -90,6 +94,7 @@ impl<E: Env> Shard<E> {
         }
         let mut submitted = Submitted {
             local: None,
+            deadline_ms,
             remote: Vec::new(),
         };
         for (core, parts) in by_core.into_iter().enumerate() {
@@ -101,7 +106,12 @@ impl<E: Env> Shard<E> {
             } else {
                 parts.iter().map(|p| p.slot).collect()
             };
-            let op = ProduceOp { version, acks, parts };
+            let op = ProduceOp {
+                version,
+                acks,
+                deadline_ms,
+                parts,
+            };
             if core == self.index {
                 submitted.local = Some(self.produce_owned(op));
             } else {
@@ -113,11 +123,13 @@ impl<E: Env> Shard<E> {
 
     /// Appends what this core owns; what the store has no room for now waits its turn.
     pub(crate) fn produce_owned(&self, op: ProduceOp) -> Pending {
-        if self.store.pressure() == Pressure::HardDirty || !self.produce_backlog.0.borrow().is_empty() {
+        let backlog = &self.produce_backlog.waiting;
+        if self.store.pressure() == Pressure::HardDirty || !backlog.borrow().is_empty() {
             let (fill, rest) = oneshot();
-            self.produce_backlog.0.borrow_mut().push_back((op, fill));
+            let slots = slots(&op);
+            backlog.borrow_mut().push_back((op, fill));
             return Pending {
-                rest: Some(rest),
+                rest: Some((slots, rest)),
                 ..Pending::default()
             };
         }
@@ -125,10 +137,17 @@ impl<E: Env> Shard<E> {
     }
 
     pub(crate) fn retry_backlog(&self) {
+        let backlog = &self.produce_backlog;
+        if backlog.abandoned.take() {
+            backlog.waiting.borrow_mut().retain(|(_, fill)| fill.is_awaited());
+        }
         while self.store.pressure() != Pressure::HardDirty {
-            let Some((op, fill)) = self.produce_backlog.0.borrow_mut().pop_front() else {
+            let Some((op, fill)) = backlog.waiting.borrow_mut().pop_front() else {
                 return;
             };
+            if !fill.is_awaited() {
+                continue;
+            }
             let pending = self.append_all(op);
             let stuck = pending.rest.is_some();
             fill.fill(pending);
@@ -136,6 +155,59 @@ impl<E: Env> Shard<E> {
                 return;
             }
         }
+    }
+
+    /// Waits until every batch is committed, but not beyond the deadline. What is not committed by then is answered
+    /// with REQUEST_TIMED_OUT, as in Kafka: a batch that was appended may still become durable; one that still
+    /// waited for room will never be appended.
+    pub(crate) async fn finish_produce(&self, pending: Pending, deadline_ms: u64) -> Vec<Produced> {
+        let mut pending = pending;
+        if pending.is_complete() {
+            return pending.results;
+        }
+        let late = Rc::new(Event::default());
+        let _timer = self.timers.arm(deadline_ms, late.clone());
+        let mut results = Vec::new();
+        loop {
+            let in_time = late.unless_first(pending.done.wait()).await.is_some();
+            results.extend(pending.results.into_iter().map(|mut result| {
+                if !in_time && result.error.is_none() && !self.is_committed(&result) {
+                    result = self.timed_out(result.slot);
+                }
+                result
+            }));
+            let Some((slots, rest)) = pending.rest else {
+                return results;
+            };
+            let next = match in_time {
+                true => late.unless_first(rest).await,
+                false => {
+                    drop(rest);
+                    None
+                }
+            };
+            match next {
+                Some(Some(next)) => pending = next,
+                // The core is stopping.
+                Some(None) => return results,
+                None => {
+                    self.produce_backlog.abandoned.set(true);
+                    results.extend(slots.into_iter().map(|slot| self.timed_out(slot)));
+                    return results;
+                }
+            }
+        }
+    }
+
+    fn timed_out(&self, slot: u32) -> Produced {
+        self.stats.produce_timeouts.add(1);
+        Produced::refused(slot, ErrorCode::REQUEST_TIMED_OUT, None)
+    }
+
+    fn is_committed(&self, result: &Produced) -> bool {
+        let (id, end) = &result.committed_at;
+        self.partition(id)
+            .is_none_or(|partition| partition.high_watermark() >= *end)
     }
 
     /// Appends part by part. The first part that meets a full store, and all after it, go to the head of the backlog.
@@ -150,8 +222,8 @@ impl<E: Env> Shard<E> {
                 None => {
                     op.parts.drain(..i);
                     let (fill, rest) = oneshot();
-                    self.produce_backlog.0.borrow_mut().push_front((op, fill));
-                    pending.rest = Some(rest);
+                    pending.rest = Some((slots(&op), rest));
+                    self.produce_backlog.waiting.borrow_mut().push_front((op, fill));
                     break;
                 }
             }
@@ -190,7 +262,7 @@ impl<E: Env> Shard<E> {
                 let code = refusal.error.code();
                 return Some(Produced {
                     record_errors,
-                    log_start: if without_log_start(code) {
+                    log_start: if refusal.error.precedes_the_log() {
                         -1
                     } else {
                         partition.log.start_offset()
@@ -216,6 +288,7 @@ impl<E: Env> Shard<E> {
                 partition.wait_for(last_offset + 1, done);
                 return Some(Produced {
                     base_offset,
+                    committed_at: (part.id, last_offset + 1),
                     // Kafka tells the timestamp of the first copy, whatever the topic's kind of timestamp.
                     log_append_time_ms: max_timestamp,
                     log_start: partition.log.start_offset(),
@@ -238,6 +311,7 @@ impl<E: Env> Shard<E> {
                     partition.advanced();
                     Produced {
                         base_offset: appended.base_offset,
+                        committed_at: (part.id, appended.last_offset + 1),
                         log_append_time_ms: if settings.log_append_time { now_ms } else { -1 },
                         log_start: partition.log.start_offset(),
                         ..refused(ErrorCode::NONE, None)
@@ -253,12 +327,8 @@ impl<E: Env> Shard<E> {
     }
 }
 
-/// Refusals that Kafka answers before it looks at the log; all others carry its start.
-fn without_log_start(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE
-    )
+fn slots(op: &ProduceOp) -> Vec<u32> {
+    op.parts.iter().map(|part| part.slot).collect()
 }
 
 fn producer_error(error: ProducerError) -> ErrorCode {
