@@ -116,6 +116,9 @@ fn store(out: &mut String, reports: &[Report]) {
     gauge("journal_groups_total", "counter", &|r| r.store.groups);
     gauge("journal_batches_total", "counter", &|r| r.store.batches);
     gauge("journal_live_bytes", "gauge", &|r| r.store.journal_live_bytes);
+    gauge("journal_written_bytes", "gauge", &|r| {
+        r.store.journal_written_bytes
+    });
     gauge("journal_ring_bytes", "gauge", &|r| r.store.journal_ring_bytes);
     gauge("dirty_bytes", "gauge", &|r| r.store.dirty_bytes);
     gauge("clean_bytes", "gauge", &|r| r.store.clean_bytes);

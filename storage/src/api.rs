@@ -469,6 +469,8 @@ pub struct StoreMetrics {
     pub journal_live_bytes: u64,
     /// Bytes of the journal ring.
     pub journal_ring_bytes: u64,
+    /// Bytes of the ring's files whose pages were all written once: groups there need no filesystem metadata.
+    pub journal_written_bytes: u64,
     /// Chunks written.
     pub chunks: u64,
     /// Bytes of chunks written.

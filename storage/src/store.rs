@@ -197,6 +197,7 @@ impl<E: Env> Store<E> {
         };
         let file_bytes = u64::from(core.superblock.borrow().file_pages) * crate::env::ALIGN as u64;
         let journal = core.journal.borrow();
+        metrics.journal_written_bytes = u64::from(core.superblock.borrow().written_files) * file_bytes;
         metrics.journal_live_bytes = u64::from(journal.ring.live_files()) * file_bytes;
         metrics.journal_ring_bytes = u64::from(journal.ring.geometry.files) * file_bytes;
         for partition in core.logs.borrow().values() {

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use glommio::{LocalExecutorBuilder, Placement};
+use turgo_storage::env::Env;
 use turgo_storage::shell::GlommioEnv;
 use turgo_storage::testing::batch;
 use turgo_storage::*;
@@ -187,4 +188,36 @@ fn a_small_ring_wraps_many_times_and_segments_hold_the_rest() {
         all
     });
     assert!(again == expected);
+}
+
+#[test]
+fn the_ring_is_written_through_in_the_background_and_only_once() {
+    let dir = directory();
+    let identity = Identity {
+        directory_id: [1; 16],
+        cluster_id: [2; 16],
+        broker_id: 1,
+    };
+    // As a broker starts: the shard is made first, then opened, then opened again.
+    for start in 0..2 {
+        run(dir.path(), async move |env| {
+            let layout = prepare(&env, 1, identity, &config(), &|_| 0)
+                .await
+                .expect("prepared");
+            let config = layout.shard_config(0, &config());
+            let (store, _) = Store::open(env.clone(), config, Rc::new(|_| {}))
+                .await
+                .expect("opens");
+            if start == 0 {
+                let deadline = Instant::now() + Duration::from_secs(30);
+                while store.metrics().journal_written_bytes < store.metrics().journal_ring_bytes {
+                    assert!(Instant::now() < deadline, "{:?}", store.metrics());
+                    env.sleep(Duration::from_millis(5)).await;
+                }
+            }
+            let metrics = store.metrics();
+            assert_eq!(metrics.journal_written_bytes, metrics.journal_ring_bytes);
+            store.close().await.expect("closes");
+        });
+    }
 }

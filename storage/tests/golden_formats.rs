@@ -70,12 +70,20 @@ fn superblock_image() {
         group_max: 8192,
         file_pages: 16,
         file_count: 4,
+        written_files: 0,
         tail_first_lsn: 601,
     };
     let page = superblock.page(2);
     assert_eq!((page.len(), hex(&page).as_str()), (4096, SUPERBLOCK));
     assert_eq!(Superblock::read_copy(&page, 2), Ok(superblock));
     assert!(Superblock::read_copy(&page, 1).is_err(), "a copy out of place");
+    // The count of written files came later, in bytes that were zero.
+    let counted = Superblock {
+        written_files: 3,
+        ..superblock
+    };
+    assert_eq!(counted.page(2)[124..128], [3, 0, 0, 0]);
+    assert_eq!(Superblock::read_copy(&counted.page(2), 2), Ok(counted));
     assert!(checked_access::<SuperblockRaw>(&page[..256]));
     let other = Superblock {
         sequence: 8,

@@ -17,7 +17,8 @@
 //! | 88 | ckpt_crc, clean_shutdown | u32, u32 | CRC of the whole checkpoint file |
 //! | 96 | acked_lsn | u64 | as in the group header |
 //! | 104 | tail_epoch | u64 | epoch of the group before the tail |
-//! | 112 | group_max, file_pages, file_count, pad | 4 x u32 | ring geometry; `group_max` in bytes |
+//! | 112 | group_max, file_pages, file_count | 3 x u32 | ring geometry; `group_max` in bytes |
+//! | 124 | written_files | u32 | files, from the first, whose pages were all written once |
 //! | 128 | tail_first_lsn | u64 | LSN the group at the tail begins with |
 //! | 136 | reserved | 120 B | |
 
@@ -74,16 +75,18 @@ fixed_header! {
         116 file_pages: u32_le,
         /// Files in the ring.
         120 file_count: u32_le,
+        /// Files, from the first, whose pages were all written once, by zeros or by groups.
+        124 written_files: u32_le,
         /// First LSN of the group expected at the tail.
         128 tail_first_lsn: u64_le,
     }
-    zero { 10 hdr_len: u16_le, 68 pad0: u32_le, 124 pad1: u32_le, 136 reserved: [u8; 120] }
+    zero { 10 hdr_len: u16_le, 68 pad0: u32_le, 136 reserved: [u8; 120] }
     order {
         hdr_len: u16_le, copy: u32_le, sequence: u64_le, parent_crc: u32_le, shard: u32_le, journal_id: u64_le,
         epoch: u64_le, tail_file: u32_le, tail_page: u32_le, tail_group_seq: u64_le, tail_prev_crc: u32_le,
         pad0: u32_le, ckpt_id: u64_le, ckpt_len: u64_le, ckpt_crc: u32_le, clean_shutdown: u32_le,
         acked_lsn: u64_le, tail_epoch: u64_le, group_max: u32_le, file_pages: u32_le, file_count: u32_le,
-        pad1: u32_le, tail_first_lsn: u64_le, reserved: [u8; 120],
+        written_files: u32_le, tail_first_lsn: u64_le, reserved: [u8; 120],
     }
 }
 

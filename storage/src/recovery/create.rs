@@ -119,6 +119,7 @@ pub(crate) async fn create_shard<E: Env>(
         group_max: group_max(config) as u32,
         file_pages: (config.journal_file_bytes / ALIGN as u64) as u32,
         file_count: config.journal_files_initial,
+        written_files: 0,
         tail_first_lsn: first_lsn,
     };
     let core = Core::new(env.clone(), config.clone(), Rc::new(|_| {}), superblock);

@@ -479,17 +479,23 @@ async fn finish<E: Env>(core: &Rc<Core<E>>, scanned: &Scanned, recovered: &mut R
         journal.next_lsn = scan.first_lsn;
         journal.durable_lsn = scan.first_lsn - 1;
         journal.ring.head = scan.at;
-        // Recovered rings are not pre-written again; only files added from here on are.
+        // Behind the head lies nothing that counts, up to the tail. Pages that no group and no zeros ever reached are
+        // pre-written from here on; once the head has come round there are none.
+        let came_round = journal.ring.head.file < journal.ring.tail.at.file;
         let files = journal.ring.geometry.files;
-        journal.ring.high = At { file: files, page: 0 };
-        core.prewrite_at.set((files, 0));
+        let written = core.superblock.borrow().written_files.min(files);
+        let from = if came_round { files } else { written };
+        journal.ring.high = if came_round {
+            At { file: files, page: 0 }
+        } else {
+            scan.at
+        };
+        core.prewrite_at.set((from, 0));
     }
     if recovered.created {
-        let mut journal = core.journal.borrow_mut();
-        journal.ring.high = At::default();
         let pages = (core.config.prewrite_at_start / ALIGN as u64) as u32;
-        core.prewrite_at
-            .set((0, pages.min(journal.ring.geometry.file_pages)));
+        let file_pages = core.journal.borrow().ring.geometry.file_pages;
+        core.prewrite_at.set((0, pages.min(file_pages)));
     }
     if !core.faults.no_fence {
         let lsn = core.journal.borrow_mut().push_noop(FENCE, core.env.now_ns());
