@@ -17,12 +17,13 @@ use crate::core::{Core, LogState, Partition, Phase, Removal, Segment, Stats};
 use crate::env::{ALIGN, Class, Env, File, IoBuf, OpenMode};
 use crate::epochs::{EpochStart, Epochs};
 use crate::format::archive::{
-    Checkpoint, EpochRecord, PartitionRecord, ProducerBatchRecord, ProducerRecord, RemovalRecord,
-    SegmentRecord,
+    AbortedRecord, Checkpoint, CompletedRecord, EpochRecord, PartitionRecord, ProducerBatchRecord,
+    ProducerRecord, RemovalRecord, SegmentRecord,
 };
 use crate::format::{crc, pages};
 use crate::journal::write::short_write;
 use crate::producer::{ProducerBatch, ProducerEntry, Producers};
+use crate::txn::{AbortedTxn, CompletedTxn, Txns};
 
 /// Path of a checkpoint's file.
 pub(crate) fn checkpoint_path(dir: &str, id: u64) -> String {
@@ -46,6 +47,12 @@ pub(crate) fn segment_record(segment: &Segment) -> SegmentRecord {
         } else {
             -1
         },
+        first_timestamp: if segment.drained.batches > 0 {
+            segment.first_timestamp
+        } else {
+            -1
+        },
+        footer_aborted: 0,
         end_offset: segment.drained.end_offset,
         data_bytes: segment.drained.bytes,
         batches: segment.drained.batches,
@@ -65,6 +72,7 @@ pub(crate) fn segment_from(record: &SegmentRecord) -> Segment {
         base_offset: record.base_offset,
         generation: record.generation,
         created_ms: record.created_ms,
+        first_timestamp: record.first_timestamp,
         end_position: record.end_position,
         allocated: record.end_position,
         footer_len: record.footer_len,
@@ -120,6 +128,56 @@ pub(crate) fn producers_from(records: &[ProducerRecord]) -> Producers {
     producers
 }
 
+/// The records of aborted transactions.
+pub(crate) fn aborted_records(txns: &[AbortedTxn]) -> Vec<AbortedRecord> {
+    txns.iter()
+        .map(|a| AbortedRecord {
+            producer_id: a.producer_id,
+            first_offset: a.first_offset,
+            last_offset: a.last_offset,
+            last_stable_offset: a.last_stable_offset,
+        })
+        .collect()
+}
+
+/// The transactions of a log's record; none if they are out of order.
+pub(crate) fn txns_from(record: &PartitionRecord) -> Option<Txns> {
+    let aborted = record
+        .aborted
+        .iter()
+        .map(|a| AbortedTxn {
+            producer_id: a.producer_id,
+            first_offset: a.first_offset,
+            last_offset: a.last_offset,
+            last_stable_offset: a.last_stable_offset,
+        })
+        .collect();
+    let completed = record
+        .completed
+        .iter()
+        .map(|c| CompletedTxn {
+            producer_id: c.producer_id,
+            producer_epoch: c.producer_epoch,
+            first_offset: c.first_offset,
+            last_offset: c.last_offset,
+            aborted: c.aborted,
+        })
+        .collect();
+    Txns::from_parts(aborted, completed)
+}
+
+fn completed_records(txns: &Txns) -> Vec<CompletedRecord> {
+    txns.remembered()
+        .map(|c| CompletedRecord {
+            producer_id: c.producer_id,
+            producer_epoch: c.producer_epoch,
+            first_offset: c.first_offset,
+            last_offset: c.last_offset,
+            aborted: c.aborted,
+        })
+        .collect()
+}
+
 pub(crate) fn epochs_from(records: &[EpochRecord]) -> Option<Epochs> {
     Epochs::from_entries(
         records
@@ -156,6 +214,9 @@ pub(crate) fn partition_record(partition: &Partition, state: &LogState, last_lsn
         suspect: state.suspect,
         producers_lsn: last_lsn,
         producers: producer_records(&state.producers),
+        aborted: aborted_records(state.txns.aborted()),
+        completed: completed_records(&state.txns),
+        clean_offset: state.clean_offset,
         // Younger segments come back with their frames, which lie above `drained_lsn`.
         segments: state
             .segments

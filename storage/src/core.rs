@@ -9,11 +9,14 @@ use std::rc::Rc;
 
 use hdrhistogram::Histogram;
 
-use crate::api::{LogSettings, OnCommit, PartitionId, PlantedFaults, Pressure, StoreConfig, Summary};
+use crate::api::{
+    Durability, LogSettings, OnCommit, PartitionId, PlantedFaults, Pressure, StoreConfig, Summary,
+};
 use crate::env::Env;
 use crate::epochs::Epochs;
 use crate::files::Files;
 use crate::format::archive::{ChunkRecord, RemovalRecord};
+use crate::format::kafka::BatchHeader;
 use crate::format::superblock::Superblock;
 use crate::journal::Journal;
 use crate::map::Map;
@@ -22,6 +25,7 @@ use crate::read::ReadCache;
 use crate::space::{Room, SpaceLimits, SpaceWatch};
 use crate::sync::{Notify, Semaphore};
 use crate::tail::Tail;
+use crate::txn::{Marker, Txns};
 
 /// Counts of a segment, or of the part of it that its file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub(crate) struct Segment {
     pub generation: u32,
     /// Wall clock of the first append; -1 while empty.
     pub created_ms: i64,
+    /// Largest timestamp of the first batch; -1 while empty or if it has none.
+    pub first_timestamp: i64,
     /// End of the last chunk in the file; 0 while there is no file.
     pub end_position: u64,
     /// Bytes reserved in the file.
@@ -87,6 +93,7 @@ impl Segment {
             base_offset,
             generation,
             created_ms: -1,
+            first_timestamp: -1,
             end_position: 0,
             allocated: 0,
             footer_len: 0,
@@ -105,6 +112,44 @@ impl Segment {
     }
 }
 
+impl LogState {
+    /// First offset that readers of committed data must not pass; none if all is decided. A decision counts once its
+    /// marker is durable (Kafka: once it is below the high watermark), unless the log answers from memory.
+    pub fn first_unstable_offset(&self) -> Option<i64> {
+        let held = match self.settings.durability {
+            Durability::Disk => self
+                .unsettled
+                .iter()
+                .filter(|(_, marker)| *marker >= self.durable_end)
+                .map(|(first, _)| *first)
+                .min(),
+            Durability::Memory => None,
+        };
+        [self.producers.first_unstable_offset(), held]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Takes note of a batch that is in the log now, for producers and transactions. `live`: not replayed.
+    pub fn note_producer(&mut self, header: &BatchHeader, batch: &[u8], now_ms: i64, live: bool) {
+        if header.producer_id < 0 {
+            return;
+        }
+        let marker = Marker::parse(header, batch);
+        let Some(txn) = self.producers.apply(header, marker.as_ref(), now_ms) else {
+            return;
+        };
+        self.txns.completed(txn, &self.producers);
+        if live {
+            while self.unsettled.front().is_some_and(|u| u.1 < self.durable_end) {
+                self.unsettled.pop_front();
+            }
+            self.unsettled.push_back((txn.first_offset, txn.last_offset));
+        }
+    }
+}
+
 /// The mutable part of a log.
 pub(crate) struct LogState {
     pub settings: LogSettings,
@@ -116,6 +161,11 @@ pub(crate) struct LogState {
     pub segments: Vec<Segment>,
     pub epochs: Epochs,
     pub producers: Producers,
+    pub txns: Txns,
+    /// Completed transactions whose marker is not durable yet: (first offset, offset of the marker), markers rising.
+    pub unsettled: VecDeque<(i64, i64)>,
+    /// Below it, compaction has nothing left to do.
+    pub clean_offset: i64,
     /// Newest frame of this log.
     pub last_lsn: u64,
     /// Newest TRUNCATE of this log.
@@ -151,6 +201,9 @@ impl Partition {
                 segments: Vec::new(),
                 epochs: Epochs::default(),
                 producers: Producers::default(),
+                txns: Txns::default(),
+                unsettled: VecDeque::new(),
+                clean_offset: 0,
                 last_lsn: 0,
                 truncate_lsn: 0,
                 truncations: 0,

@@ -7,13 +7,15 @@
 use std::io;
 use std::rc::Rc;
 
+use crate::checkpoint::aborted_records;
 use crate::core::{Core, Partition, Phase, Segment};
 use crate::env::{ALIGN, Class, Env, File, IoBuf};
-use crate::format::archive::{ChunkRecord, EpochRecord, Footer};
+use crate::format::archive::{AbortedRecord, ChunkRecord, EpochRecord, Footer};
 use crate::format::chunk::{ChunkSpec, DirEntry, chunk_len, write_chunk};
 use crate::format::segment::{self, FIRST_CHUNK, SegmentHeader};
 use crate::journal::write::short_write;
 use crate::tail::sys::Lease;
+use crate::txn::Txns;
 
 /// A chunk about to be written.
 struct Plan {
@@ -25,6 +27,14 @@ struct Plan {
     spec: ChunkSpec,
     path: String,
     truncations: u32,
+}
+
+/// Aborted transactions whose marker lies in a segment's file.
+fn aborted_in(txns: &Txns, segment: &Segment) -> Vec<AbortedRecord> {
+    let all = txns.aborted();
+    let from = all.partition_point(|a| a.last_offset < segment.base_offset);
+    let to = all.partition_point(|a| a.last_offset < segment.drained.end_offset);
+    aborted_records(&all[from..to])
 }
 
 /// What one call of the drain did.
@@ -343,7 +353,7 @@ impl<E: Env> Core<E> {
                 batches: segment.drained.batches,
                 max_timestamp: segment.drained.max_timestamp,
                 chunks: chunks.as_ref().clone(),
-                aborted: Vec::new(),
+                aborted: aborted_in(&state.txns, segment),
                 epochs: state
                     .epochs
                     .entries()

@@ -31,6 +31,7 @@ mod store;
 mod sync;
 mod tail;
 pub mod testing;
+pub mod txn;
 
 pub use api::*;
 pub use env::Env;
@@ -39,3 +40,4 @@ pub use log::Log;
 pub use prepare::{Identity, Layout, prepare};
 pub use producer::{ProducerBatch, ProducerEntry, ProducerError, Sequenced};
 pub use store::Store;
+pub use txn::AbortedTxn;

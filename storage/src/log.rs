@@ -15,6 +15,7 @@ use crate::format::kafka::BatchHeader;
 use crate::journal::{Body, EndOf, Pending};
 use crate::producer::{ProducerEntry, ProducerError, Sequenced};
 use crate::space::Room;
+use crate::txn::AbortedTxn;
 
 /// One partition's log. Cheap to clone.
 pub struct Log<E: Env> {
@@ -113,6 +114,7 @@ impl<E: Env> Core<E> {
         lsn: u64,
         now_ms: i64,
         new_run: bool,
+        note_producer: bool,
     ) -> crate::tail::sys::Lease {
         // A replay may meet a segment the checkpoint knew of before the batches that go into it.
         let at = state
@@ -123,6 +125,9 @@ impl<E: Env> Core<E> {
         let new_run = new_run || segment.base_offset == header.base_offset;
         if segment.created_ms < 0 {
             segment.created_ms = now_ms;
+        }
+        if segment.total.batches == 0 {
+            segment.first_timestamp = header.max_timestamp.max(-1);
         }
         segment.total.add(
             header.last_offset() + 1,
@@ -136,7 +141,9 @@ impl<E: Env> Core<E> {
         state.end = header.last_offset() + 1;
         state.last_lsn = lsn;
         state.epochs.assign(header.leader_epoch, header.base_offset);
-        state.producers.apply(header, now_ms);
+        if note_producer {
+            state.note_producer(header, batch, now_ms, self.phase.get() != Phase::Recovering);
+        }
         self.reindex_dirty(partition, before, after);
         if placed.grown > 0 {
             self.dirty_changed(placed.grown, 0);
@@ -182,7 +189,10 @@ impl<E: Env> Core<E> {
         state.durable_end = state.durable_end.min(end);
         state.truncations += 1;
         state.epochs.truncate_from_end(end);
+        state.txns.truncate(end, &mut state.producers);
         state.producers.truncate(end);
+        state.unsettled.retain(|(_, marker)| *marker < end);
+        state.clean_offset = state.clean_offset.min(end);
         Some(removed)
     }
 
@@ -219,6 +229,7 @@ impl<E: Env> Core<E> {
             }
         }
         state.epochs.truncate_from_start(state.start);
+        state.txns.advance_start(state.start);
         removed
     }
 }
@@ -338,7 +349,7 @@ impl<E: Env> Log<E> {
             state.producers.expire(now_ms, core.config.producer_expiration_ms);
         }
         let lsn = core.journal.borrow().next_lsn;
-        let lease = core.apply_batch(&self.partition, state, batch, &header, lsn, now_ms, false);
+        let lease = core.apply_batch(&self.partition, state, batch, &header, lsn, now_ms, false, true);
         let frame = Pending {
             kind: Kind::Data,
             topic: self.partition.topic_no,
@@ -521,9 +532,16 @@ impl<E: Env> Log<E> {
         self.with(|s| s.producers.check(header))
     }
 
-    /// First offset of the earliest open transaction; none if no transaction is open.
+    /// First offset of the earliest transaction that is open or whose marker is not durable yet; none if all is
+    /// decided. The last stable offset is the lower of this and the high watermark.
     pub fn first_unstable_offset(&self) -> Option<i64> {
-        self.with(|s| s.producers.first_unstable_offset())
+        self.with(LogState::first_unstable_offset)
+    }
+
+    /// Aborted transactions that overlap `from..upto`, by rising first offset: what a reader of committed data must
+    /// know about the records in that range (KIP-98).
+    pub fn aborted_transactions(&self, from: i64, upto: i64) -> Vec<AbortedTxn> {
+        self.with(|s| s.txns.overlapping(from, upto))
     }
 
     /// The first batch in log order whose largest timestamp is at least `timestamp`; the engine finds the record in it.

@@ -5,10 +5,13 @@
 //! alone (I10). Batches without a producer id change nothing.
 //!
 //! Invariants: an entry holds at most [`WINDOW`] batches, oldest first, all of its current epoch, with consecutive
-//! sequences; an epoch never falls.
+//! sequences; an epoch never falls; `open` holds exactly the entries with an open transaction, by its first offset.
+
+use std::collections::BTreeMap;
 
 use crate::format::kafka::BatchHeader;
 use crate::map::Map;
+use crate::txn::{CompletedTxn, Marker};
 
 /// Batches remembered per producer: a client has at most this many in flight (`max.in.flight.requests.per.connection`).
 pub const WINDOW: usize = 5;
@@ -144,6 +147,8 @@ pub enum ProducerError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Producers {
     entries: Map<i64, ProducerEntry>,
+    /// Producer ids of open transactions, by first offset.
+    open: BTreeMap<i64, i64>,
 }
 
 /// The sequence `step` after `sequence`: 2^31 - 1 is followed by 0.
@@ -192,8 +197,11 @@ impl Producers {
             });
         }
         match entry.batches().last() {
-            // Known by its markers alone, or its batches were truncated away: any sequence starts it again.
-            None => Ok(Sequenced::New),
+            // Its transaction is open, so its batches are there; the window lost them to a truncation.
+            None if entry.txn_first_offset >= 0 => Ok(Sequenced::New),
+            // Known in this epoch by a marker alone, which is what begins the epoch of its next transaction (KIP-890).
+            None if header.base_sequence == 0 => Ok(Sequenced::New),
+            None => Err(out_of_order(0)),
             Some(last) => {
                 let expected = sequence_after(last.last_sequence, 1);
                 if header.base_sequence == expected {
@@ -205,11 +213,17 @@ impl Producers {
         }
     }
 
-    /// Takes note of a batch that is in the log now; `header.base_offset` is its place. `now_ms` is the time the
-    /// entry's idle time counts from.
-    pub fn apply(&mut self, header: &BatchHeader, now_ms: i64) {
-        if header.producer_id < 0 {
-            return;
+    /// Takes note of a batch that is in the log now; `header.base_offset` is its place. `marker` is what it says if it
+    /// is a control batch; one without a marker changes nothing. `now_ms` is the time the entry's idle time counts
+    /// from. Returns the transaction that ended, unless nothing was written in it.
+    pub fn apply(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<&Marker>,
+        now_ms: i64,
+    ) -> Option<CompletedTxn> {
+        if header.producer_id < 0 || (header.is_control() && marker.is_none()) {
+            return None;
         }
         let entry = self
             .entries
@@ -220,12 +234,24 @@ impl Producers {
             entry.clear();
         }
         entry.last_ms = entry.last_ms.max(now_ms);
-        if header.is_control() {
-            entry.txn_first_offset = -1;
-            return;
+        if let Some(marker) = marker {
+            entry.coordinator_epoch = entry.coordinator_epoch.max(marker.coordinator_epoch);
+            let first_offset = std::mem::replace(&mut entry.txn_first_offset, -1);
+            if first_offset < 0 {
+                return None;
+            }
+            self.open.remove(&first_offset);
+            return Some(CompletedTxn {
+                producer_id: header.producer_id,
+                producer_epoch: header.producer_epoch,
+                first_offset,
+                last_offset: header.last_offset(),
+                aborted: !marker.commit,
+            });
         }
         if header.is_transactional() && entry.txn_first_offset < 0 {
             entry.txn_first_offset = header.base_offset;
+            self.open.insert(header.base_offset, header.producer_id);
         }
         entry.push(ProducerBatch {
             base_sequence: header.base_sequence,
@@ -234,6 +260,20 @@ impl Producers {
             last_offset: header.last_offset(),
             max_timestamp: header.max_timestamp,
         });
+        None
+    }
+
+    /// Opens a transaction again whose marker was truncated away.
+    pub fn reopen(&mut self, txn: &CompletedTxn) {
+        let entry = self
+            .entries
+            .entry(txn.producer_id)
+            .or_insert_with(|| ProducerEntry::new(txn.producer_id, txn.producer_epoch));
+        if entry.txn_first_offset >= 0 {
+            self.open.remove(&entry.txn_first_offset);
+        }
+        entry.txn_first_offset = txn.first_offset;
+        self.open.insert(txn.first_offset, txn.producer_id);
     }
 
     /// The entry of a producer id.
@@ -260,15 +300,14 @@ impl Producers {
 
     /// First offset of the earliest open transaction; none if no transaction is open.
     pub fn first_unstable_offset(&self) -> Option<i64> {
-        self.entries
-            .values()
-            .map(|e| e.txn_first_offset)
-            .filter(|&o| o >= 0)
-            .min()
+        self.open.first_key_value().map(|(&first, _)| first)
     }
 
     /// Adds an entry from a snapshot.
     pub fn restore(&mut self, entry: ProducerEntry) {
+        if entry.txn_first_offset >= 0 {
+            self.open.insert(entry.txn_first_offset, entry.producer_id);
+        }
         self.entries.insert(entry.producer_id, entry);
     }
 
@@ -281,12 +320,15 @@ impl Producers {
     }
 
     /// Forgets batches from offset `end` on. What the window had dropped before does not come back, so a producer
-    /// whose batches are all gone starts again at any sequence, as an unknown one does.
+    /// whose batches are all gone starts again at any sequence, as an unknown one does. Transactions that were
+    /// completed by a marker at or behind `end` must have been opened again before ([`crate::txn::Txns::truncate`]).
     pub fn truncate(&mut self, end: i64) {
+        let open = &mut self.open;
+        open.split_off(&end);
         self.entries.retain(|_, e| {
             let had = e.len;
             e.truncate(end);
-            e.len > 0 || had == 0
+            e.len > 0 || had == 0 || e.txn_first_offset >= 0
         });
     }
 }

@@ -43,3 +43,54 @@ pub fn producer_batch(
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
     batch
 }
+
+/// Sets attribute bits of a batch and its CRC anew.
+fn with_attributes(mut batch: Vec<u8>, attributes: i16) -> Vec<u8> {
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    let crc = crate::format::crc(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch
+}
+
+/// As [`producer_batch`], in a transaction.
+pub fn transactional_batch(
+    records: i32,
+    bytes: usize,
+    timestamp: i64,
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+) -> Vec<u8> {
+    let batch = producer_batch(
+        records,
+        bytes,
+        timestamp,
+        producer_id,
+        producer_epoch,
+        base_sequence,
+    );
+    with_attributes(batch, crate::format::kafka::TRANSACTIONAL)
+}
+
+/// A control batch with the marker of a transaction's end (KIP-98).
+pub fn marker(
+    commit: bool,
+    producer_id: i64,
+    producer_epoch: i16,
+    coordinator_epoch: i32,
+    timestamp: i64,
+) -> Vec<u8> {
+    // Attributes, distances of timestamp and offset; key: version, type; value: version, epoch; no headers.
+    let mut record = vec![0, 0, 0, 8, 0, 0, 0, u8::from(commit), 12, 0, 0];
+    record.extend_from_slice(&coordinator_epoch.to_be_bytes());
+    record.push(0);
+    let mut batch = producer_batch(1, HEADER_BYTES, timestamp, producer_id, producer_epoch, -1);
+    batch.push((record.len() * 2) as u8);
+    batch.extend_from_slice(&record);
+    let length = (batch.len() - 12) as i32;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    with_attributes(
+        batch,
+        crate::format::kafka::TRANSACTIONAL | crate::format::kafka::CONTROL,
+    )
+}

@@ -13,7 +13,8 @@ use turgo_storage::format::group::GroupHeader;
 use turgo_storage::format::manifest::Manifest;
 use turgo_storage::format::segment::{SegmentHeader, parse_segment_name};
 use turgo_storage::format::superblock::Superblock;
-use turgo_storage::testing::batch;
+use turgo_storage::testing::{batch, marker};
+use turgo_storage::txn::Marker;
 
 struct Random(u64);
 
@@ -99,7 +100,9 @@ fn parse_everything(bytes: &[u8], random: &mut Random) {
     let _ = Envelope::decode(bytes);
     let _ = Checkpoint::decode(bytes, 1);
     let _ = Footer::decode(bytes, 1, 4096);
-    let _ = BatchHeader::parse(bytes).map(|h| (h.last_offset(), h.crc_matches(bytes)));
+    if let Ok(h) = BatchHeader::parse(bytes) {
+        let _ = (h.last_offset(), h.crc_matches(bytes), Marker::parse(&h, bytes));
+    }
     let _ = SegCreate::decode(bytes);
     let _ = parse_segment_name(&String::from_utf8_lossy(&bytes[..bytes.len().min(24)]));
 }
@@ -132,29 +135,35 @@ fn no_parser_panics_whatever_the_bytes() {
         // An archive with a right envelope and CRC but a hostile inside.
         let len = random.below(400);
         let archive = random.bytes(len);
-        let envelope = Envelope {
-            kind: 1,
-            owner_id: 1,
-            archive_pos: 64,
-            archive_len: archive.len() as u64,
-            archive_crc: crc(&archive),
-        };
-        let mut file = envelope.encode().0.to_vec();
-        file.extend_from_slice(&archive);
-        let _ = Checkpoint::decode(&file, 1);
-        let footer = Envelope {
-            kind: 2,
-            archive_pos: 4096,
-            ..envelope
-        };
-        let mut file = archive;
-        file.extend_from_slice(&footer.encode().0);
-        let _ = Footer::decode(&file, 1, 4096);
+        for (checkpoint, footer) in [(1, 2), (3, 4)] {
+            let envelope = Envelope {
+                kind: checkpoint,
+                owner_id: 1,
+                archive_pos: 64,
+                archive_len: archive.len() as u64,
+                archive_crc: crc(&archive),
+            };
+            let mut file = envelope.encode().0.to_vec();
+            file.extend_from_slice(&archive);
+            let _ = Checkpoint::decode(&file, 1);
+            let footer = Envelope {
+                kind: footer,
+                archive_pos: 4096,
+                ..envelope
+            };
+            let mut file = archive.clone();
+            file.extend_from_slice(&footer.encode().0);
+            let _ = Footer::decode(&file, 1, 4096);
+        }
         // A good batch with one field gone wrong.
         let mut raw = batch(3, 100 + random.below(300), 5);
         let at = random.below(raw.len() - 8);
         let word = random.word();
         raw[at..at + 8].copy_from_slice(&word.to_be_bytes());
+        let mut ended = marker(random.below(2) == 0, 5, 1, 2, 3);
+        let at = 57 + random.below(ended.len() - 57);
+        ended[at] = random.next() as u8;
+        parse_everything(&ended, &mut random);
         let cut = random.below(raw.len() + 1);
         parse_everything(&raw[..cut], &mut random);
         rounds += 1;

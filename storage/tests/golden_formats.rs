@@ -2,8 +2,10 @@
 //! moves a field, a magic or a checksum fails here and needs a new format version.
 
 use turgo_storage::format::archive::{
-    Checkpoint, ChunkRecord, EpochRecord, Footer, PartitionRecord, SegmentRecord,
+    AbortedRecord, Checkpoint, ChunkRecord, CompletedRecord, EpochRecord, Footer, PartitionRecord,
+    SegmentRecord,
 };
+use turgo_storage::format::archive_v1::{CheckpointV1, FooterV1, PartitionRecordV1, SegmentRecordV1};
 use turgo_storage::format::chunk::{
     ChunkHeader, ChunkHeaderRaw, ChunkSpec, DirEntry, chunk_len, write_chunk,
 };
@@ -331,6 +333,15 @@ fn kafka_header_is_read_at_any_address() {
     assert!(BatchHeader::parse(&raw[..199]).is_err());
 }
 
+fn aborted() -> AbortedRecord {
+    AbortedRecord {
+        producer_id: 77,
+        first_offset: 4,
+        last_offset: 9,
+        last_stable_offset: 10,
+    }
+}
+
 fn checkpoint() -> Checkpoint {
     Checkpoint {
         ckpt_id: 3,
@@ -355,6 +366,15 @@ fn checkpoint() -> Checkpoint {
             suspect: false,
             producers_lsn: 11,
             producers: Vec::new(),
+            aborted: vec![aborted()],
+            completed: vec![CompletedRecord {
+                producer_id: 77,
+                producer_epoch: 3,
+                first_offset: 4,
+                last_offset: 9,
+                aborted: true,
+            }],
+            clean_offset: 6,
             segments: vec![SegmentRecord {
                 segment_id: 5,
                 base_offset: 0,
@@ -365,6 +385,8 @@ fn checkpoint() -> Checkpoint {
                 next_chunk_seq: 1,
                 last_chunk_crc: 9,
                 created_ms: 1,
+                first_timestamp: 2,
+                footer_aborted: 0,
                 end_offset: 20,
                 data_bytes: 100,
                 batches: 2,
@@ -392,7 +414,7 @@ fn footer() -> Footer {
         batches: 30,
         max_timestamp: 2,
         chunks: (0..3).map(chunk).collect(),
-        aborted: Vec::new(),
+        aborted: vec![aborted()],
         epochs: vec![EpochRecord {
             epoch: 0,
             start_offset: 0,
@@ -400,6 +422,112 @@ fn footer() -> Footer {
         producers: Vec::new(),
     }
 }
+
+/// The sample checkpoint as version 1 wrote it, and as it is read now.
+fn checkpoint_v1() -> (Vec<u8>, Checkpoint) {
+    let mut now = checkpoint();
+    let p = &mut now.partitions[0];
+    (p.aborted, p.completed, p.clean_offset) = (Vec::new(), Vec::new(), 0);
+    let segment = &mut p.segments[0];
+    segment.first_timestamp = segment.created_ms;
+    let s = segment.clone();
+    let old = CheckpointV1 {
+        ckpt_id: now.ckpt_id,
+        shard: now.shard,
+        journal_id: now.journal_id,
+        epoch: now.epoch,
+        next_topic: now.next_topic,
+        next_segment: now.next_segment,
+        partitions: vec![PartitionRecordV1 {
+            topic: p.topic,
+            topic_no: p.topic_no,
+            partition: p.partition,
+            drained_lsn: p.drained_lsn,
+            drained_offset: p.drained_offset,
+            log_start: p.log_start,
+            epochs: p.epochs.clone(),
+            term: p.term,
+            vote: p.vote,
+            suspect: p.suspect,
+            producers_lsn: p.producers_lsn,
+            producers: Vec::new(),
+            segments: vec![SegmentRecordV1 {
+                segment_id: s.segment_id,
+                base_offset: s.base_offset,
+                generation: s.generation,
+                end_position: s.end_position,
+                footer_len: s.footer_len,
+                cut: s.cut,
+                next_chunk_seq: s.next_chunk_seq,
+                last_chunk_crc: s.last_chunk_crc,
+                created_ms: s.created_ms,
+                end_offset: s.end_offset,
+                data_bytes: s.data_bytes,
+                batches: s.batches,
+                max_timestamp: s.max_timestamp,
+            }],
+        }],
+        removals: Vec::new(),
+    };
+    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&old).expect("in memory");
+    let envelope = Envelope {
+        kind: 1,
+        owner_id: 3,
+        archive_pos: 64,
+        archive_len: archive.len() as u64,
+        archive_crc: crc(&archive),
+    };
+    let mut file = envelope.encode().0.to_vec();
+    file.extend_from_slice(&archive);
+    (file, now)
+}
+
+/// The sample footer as version 1 wrote it at 16384, and as it is read now.
+fn footer_v1() -> (Vec<u8>, Footer) {
+    let now = Footer {
+        aborted: Vec::new(),
+        ..footer()
+    };
+    let old = FooterV1 {
+        segment_id: now.segment_id,
+        base_offset: now.base_offset,
+        end_offset: now.end_offset,
+        data_bytes: now.data_bytes,
+        batches: now.batches,
+        max_timestamp: now.max_timestamp,
+        chunks: now.chunks.clone(),
+        aborted: Vec::new(),
+        epochs: now.epochs.clone(),
+        producers: Vec::new(),
+    };
+    let archive = rkyv::to_bytes::<rkyv::rancor::Error>(&old).expect("in memory");
+    let envelope = Envelope {
+        kind: 2,
+        owner_id: 5,
+        archive_pos: 16384,
+        archive_len: archive.len() as u64,
+        archive_crc: crc(&archive),
+    };
+    let mut bytes = archive.to_vec();
+    bytes.resize(4096 - 64, 0);
+    bytes.extend_from_slice(&envelope.encode().0);
+    (bytes, now)
+}
+
+#[test]
+fn archives_of_version_1_are_still_read() {
+    let (file, wanted) = checkpoint_v1();
+    assert_eq!((file.len(), crc(&file)), CHECKPOINT_V1_IMAGE);
+    assert_eq!(Checkpoint::decode(&file, 3), Ok(wanted));
+    let (bytes, wanted) = footer_v1();
+    assert_eq!((bytes.len(), crc(&bytes)), FOOTER_V1_IMAGE);
+    assert_eq!(Footer::decode(&bytes, 5, 16384), Ok(wanted));
+}
+
+/// What the store wrote before it knew transactions.
+const CHECKPOINT_V1_IMAGE: (usize, u32) = (336, 2_514_697_763);
+/// What the store wrote before it knew transactions.
+const FOOTER_V1_IMAGE: (usize, u32) = (4096, 752_435_555);
 
 #[test]
 fn archives_keep_their_bytes() {
@@ -421,6 +549,6 @@ fn archives_keep_their_bytes() {
 }
 
 /// Length and CRC-32C of the sample checkpoint: rkyv's layout under the pinned features.
-const CHECKPOINT_IMAGE: (usize, u32) = (336, 2_514_697_763);
+const CHECKPOINT_IMAGE: (usize, u32) = (448, 2_345_856_315);
 /// Length and CRC-32C of the sample footer.
-const FOOTER_IMAGE: (usize, u32) = (4096, 752_435_555);
+const FOOTER_IMAGE: (usize, u32) = (4096, 3_421_786_398);

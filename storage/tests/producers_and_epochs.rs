@@ -18,7 +18,7 @@ fn with(batches: &[(i64, i16, i32, i32)]) -> Producers {
     for &(offset, epoch, sequence, records) in batches {
         let h = header(offset, epoch, sequence, records);
         assert_eq!(producers.check(&h), Ok(Sequenced::New));
-        producers.apply(&h, 0);
+        producers.apply(&h, None, 0);
     }
     producers
 }
@@ -75,7 +75,7 @@ fn a_higher_epoch_starts_at_zero_and_fences_the_lower() {
     ));
     let next = header(3, 3, 0, 1);
     assert_eq!(producers.check(&next), Ok(Sequenced::New));
-    producers.apply(&next, 0);
+    producers.apply(&next, None, 0);
     let stale = Err(ProducerError::StaleEpoch {
         producer_id: 7,
         current: 3,
@@ -122,7 +122,7 @@ fn a_producer_less_batch_leaves_no_trace() {
         producer_id: -1,
         ..header(0, 0, 0, 1)
     };
-    producers.apply(&h, 0);
+    producers.apply(&h, None, 0);
     assert!(producers.is_empty());
     assert_eq!(producers.check(&h), Ok(Sequenced::New));
 }

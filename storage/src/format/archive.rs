@@ -1,14 +1,16 @@
 //! The derived archives: checkpoint of a shard, footer of a sealed segment.
 //!
 //! rkyv's format follows its cargo features, which the workspace pins (little-endian, aligned, 32-bit pointers).
-//! Archives do not evolve: a changed struct is a new envelope version and a new type. Reading checks, in this order,
-//! the envelope, the length, the CRC, the archive's structure, and then the ranges that matter.
+//! Archives do not evolve: a changed struct is a new kind in the envelope and a new type; the types of version 1 are in
+//! [`super::archive_v1`]. Reading checks, in this order, the envelope, the length, the CRC, the archive's structure, and
+//! then the ranges that matter.
 
 use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::envelope::{CHECKPOINT, Envelope, FOOTER};
+use super::archive_v1::{CheckpointV1, FooterV1};
+use super::envelope::{CHECKPOINT, CHECKPOINT_V1, Envelope, FOOTER, FOOTER_V1};
 use super::{Invalid, crc, pages};
 
 /// A leader epoch and its first offset.
@@ -73,6 +75,10 @@ pub struct SegmentRecord {
     pub last_chunk_crc: u32,
     /// Wall clock of its first append, milliseconds; -1 if empty.
     pub created_ms: i64,
+    /// Largest timestamp of its first batch; -1 if empty or if it has none.
+    pub first_timestamp: i64,
+    /// Aborted transactions that only its footer lists; 0 so far.
+    pub footer_aborted: u32,
     /// Offset after the last record in the file.
     pub end_offset: i64,
     /// Bytes of batches in the file.
@@ -110,6 +116,12 @@ pub struct PartitionRecord {
     pub producers_lsn: u64,
     /// The producer snapshot.
     pub producers: Vec<ProducerRecord>,
+    /// Aborted transactions, by rising marker, up to `producers_lsn`.
+    pub aborted: Vec<AbortedRecord>,
+    /// Transactions completed lately, by rising marker, for a truncation that takes their markers.
+    pub completed: Vec<CompletedRecord>,
+    /// Below it, compaction has nothing left to do.
+    pub clean_offset: i64,
     /// Segments, oldest first; the last is open.
     pub segments: Vec<SegmentRecord>,
 }
@@ -176,6 +188,23 @@ pub struct AbortedRecord {
     pub first_offset: i64,
     /// Offset of the marker.
     pub last_offset: i64,
+    /// Last stable offset when the marker was appended.
+    pub last_stable_offset: i64,
+}
+
+/// A completed transaction.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompletedRecord {
+    /// The producer id.
+    pub producer_id: i64,
+    /// Epoch of the marker.
+    pub producer_epoch: i16,
+    /// Offset of the transaction's first record.
+    pub first_offset: i64,
+    /// Offset of the marker.
+    pub last_offset: i64,
+    /// True if it was aborted.
+    pub aborted: bool,
 }
 
 /// What a sealed segment says about itself.
@@ -199,7 +228,7 @@ pub struct Footer {
     pub aborted: Vec<AbortedRecord>,
     /// Leader epochs known when it was sealed.
     pub epochs: Vec<EpochRecord>,
-    /// Producer snapshot taken when it was sealed.
+    /// Producer snapshot; empty so far.
     pub producers: Vec<ProducerRecord>,
 }
 
@@ -226,7 +255,7 @@ impl Checkpoint {
     /// Reads a checkpoint's file.
     pub fn decode(file: &[u8], ckpt_id: u64) -> Result<Self, Invalid> {
         let (envelope, _) = Envelope::decode(file)?;
-        if envelope.kind != CHECKPOINT || envelope.owner_id != ckpt_id {
+        if !matches!(envelope.kind, CHECKPOINT | CHECKPOINT_V1) || envelope.owner_id != ckpt_id {
             return Err(Invalid("checkpoint envelope of something else"));
         }
         if envelope.archive_pos != Envelope::BYTES as u64 {
@@ -238,7 +267,14 @@ impl Checkpoint {
                 envelope.archive_len,
                 envelope.archive_crc,
             )?;
-            rkyv::from_bytes::<Self, Error>(&bytes).map_err(|_| Invalid("checkpoint archive malformed"))?
+            let malformed = |_| Invalid("checkpoint archive malformed");
+            if envelope.kind == CHECKPOINT_V1 {
+                rkyv::from_bytes::<CheckpointV1, Error>(&bytes)
+                    .map_err(malformed)?
+                    .into()
+            } else {
+                rkyv::from_bytes::<Self, Error>(&bytes).map_err(malformed)?
+            }
         };
         if checkpoint.ckpt_id != ckpt_id {
             return Err(Invalid("checkpoint of another id"));
@@ -268,6 +304,9 @@ impl PartitionRecord {
             .any(|p| p.batches.len() > crate::producer::WINDOW)
         {
             return Err(Invalid("partition record: producer window too long"));
+        }
+        if self.completed.len() > crate::txn::REMEMBERED || self.clean_offset < 0 {
+            return Err(Invalid("partition record: transactions out of range"));
         }
         for s in &self.segments {
             let align = crate::env::ALIGN as u64;
@@ -317,12 +356,21 @@ impl Footer {
             .checked_sub(Envelope::BYTES)
             .ok_or(Invalid("footer cut short"))?;
         let (envelope, _) = Envelope::decode(&bytes[at..])?;
-        if envelope.kind != FOOTER || envelope.owner_id != segment_id || envelope.archive_pos != position {
+        if !matches!(envelope.kind, FOOTER | FOOTER_V1)
+            || envelope.owner_id != segment_id
+            || envelope.archive_pos != position
+        {
             return Err(Invalid("footer of something else"));
         }
         let archive = archive_bytes(&bytes[..at], envelope.archive_len, envelope.archive_crc)?;
-        let footer =
-            rkyv::from_bytes::<Self, Error>(&archive).map_err(|_| Invalid("footer archive malformed"))?;
+        let malformed = |_| Invalid("footer archive malformed");
+        let footer: Self = if envelope.kind == FOOTER_V1 {
+            rkyv::from_bytes::<FooterV1, Error>(&archive)
+                .map_err(malformed)?
+                .into()
+        } else {
+            rkyv::from_bytes::<Self, Error>(&archive).map_err(malformed)?
+        };
         let rising = footer.chunks.windows(2).all(|w| {
             w[0].last_offset < w[1].base_offset
                 && w[0].position.saturating_add(u64::from(w[0].len)) <= w[1].position

@@ -15,10 +15,14 @@ use rend::{u16_le, u32_le, u64_le};
 
 use super::fixed::fixed_header;
 
+/// Kind: the checkpoint of a shard, before transactions. Read, never written.
+pub const CHECKPOINT_V1: u32 = 1;
+/// Kind: the footer of a sealed segment, before transactions. Read, never written.
+pub const FOOTER_V1: u32 = 2;
 /// Kind: the checkpoint of a shard.
-pub const CHECKPOINT: u32 = 1;
+pub const CHECKPOINT: u32 = 3;
 /// Kind: the footer of a sealed segment.
-pub const FOOTER: u32 = 2;
+pub const FOOTER: u32 = 4;
 
 fixed_header! {
     /// The envelope as plain values.

@@ -9,6 +9,7 @@
 //! is used before the CRC over it passed.
 
 pub mod archive;
+pub mod archive_v1;
 pub mod chunk;
 pub mod envelope;
 pub mod fixed;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::damaged;
 use crate::api::*;
-use crate::checkpoint::{epochs_from, producers_from, removal_from, segment_from};
+use crate::checkpoint::{epochs_from, producers_from, removal_from, segment_from, txns_from};
 use crate::core::{Core, LogState, Partition, Segment};
 use crate::env::Env;
 use crate::format::archive::Checkpoint;
@@ -56,6 +56,11 @@ impl<E: Env> Replay<E> {
                     "checkpoint: leader epochs out of order; restore the data directory from a replica or backup",
                 );
             };
+            let Some(txns) = txns_from(record) else {
+                return damaged(
+                    "checkpoint: transactions out of order; restore the data directory from a replica or backup",
+                );
+            };
             core.topics.borrow_mut().insert(record.topic, record.topic_no);
             let partition = Rc::new(Partition::new(id, record.topic_no, LogSettings::default()));
             {
@@ -64,6 +69,8 @@ impl<E: Env> Replay<E> {
                 state.end = record.drained_offset;
                 state.epochs = epochs;
                 state.producers = producers_from(&record.producers);
+                state.txns = txns;
+                state.clean_offset = record.clean_offset;
                 state.last_lsn = record.drained_lsn;
                 state.suspect = record.suspect;
                 state.segments = record.segments.iter().map(segment_from).collect();
@@ -237,13 +244,17 @@ impl<E: Env> Replay<E> {
             self.suspect(partition, state);
         }
         let lsn = frame.header.lsn;
-        let applied = lsn <= producers_lsn;
-        let producers = applied.then(|| std::mem::take(&mut state.producers));
-        self.core
-            .apply_batch(partition, state, frame.payload, &header, lsn, wall_ms, gap);
-        if let Some(producers) = producers {
-            state.producers = producers;
-        }
+        let note_producer = lsn > producers_lsn;
+        self.core.apply_batch(
+            partition,
+            state,
+            frame.payload,
+            &header,
+            lsn,
+            wall_ms,
+            gap,
+            note_producer,
+        );
     }
 
     /// Drains when memory runs short.
