@@ -38,6 +38,7 @@ const RING_DEPTH: usize = 256;
 pub fn serve(config: NodeConfig, machine: Report) -> ExitCode {
     let started = Instant::now();
     sys::register_membarrier();
+    sys::settle_memory();
     die_on_panic();
     let signals = sys::block_signals();
     log::set_form(config.log_format == LogFormat::Json);

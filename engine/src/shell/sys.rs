@@ -18,6 +18,21 @@ pub fn register_membarrier() {
     unsafe { libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0) };
 }
 
+/// Settles how memory is had from the kernel; must come before the first executor.
+///
+/// A shard must not wait for pages: clearing one huge page at its first touch took 5 ms on a virtual machine, and
+/// memory that is given back is cleared again when it is next needed. So no huge pages, and what was once had is kept:
+/// the budgets bound it.
+pub fn settle_memory() {
+    /// `mi_option_purge_delay`, which the binding has no name for.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    const NEVER: libc::c_long = -1;
+    // SAFETY: passes no memory; a kernel that refuses leaves huge pages as the machine has them.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    // SAFETY: sets one number of the allocator, before other threads use it.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, NEVER) };
+}
+
 /// Ends the process now: no destructor and no exit handler runs on a broken one.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: does not return and touches no memory of ours.
