@@ -13,6 +13,7 @@ pub mod metadata;
 mod metrics;
 pub mod node;
 pub mod requests;
+pub mod sessions;
 pub mod shard;
 pub mod shell;
 pub mod stats;

@@ -11,6 +11,7 @@ use turgo_net::api::ApiKey;
 use turgo_storage::{Pressure, Summary};
 
 use crate::shell::CoreReport as Report;
+use crate::stats::GAUGES;
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
 
@@ -37,6 +38,7 @@ fn counters(out: &mut String, reports: &[Report]) {
     for (i, (name, _)) in first.stats.counts.list().iter().enumerate() {
         let (name, kind) = match *name {
             "connections_open" => ("turgo_connections".to_owned(), "gauge"),
+            name if GAUGES.contains(&name) => (format!("turgo_{name}"), "gauge"),
             name => (format!("turgo_{name}_total"), "counter"),
         };
         let _ = writeln!(out, "# TYPE {name} {kind}");

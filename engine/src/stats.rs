@@ -18,6 +18,10 @@ impl Counter {
     pub fn sub(&self, n: u64) {
         self.0.set(self.0.get().wrapping_sub(n));
     }
+    /// Sets a gauge, or a count that is kept elsewhere.
+    pub fn set(&self, n: u64) {
+        self.0.set(n);
+    }
     /// The count.
     pub fn get(&self) -> u64 {
         self.0.get()
@@ -112,11 +116,29 @@ stats! {
     connections_moved,
     /// Connections closed because of what they sent.
     connections_rejected,
+    /// Incremental fetch sessions now.
+    fetch_sessions,
+    /// Partitions in them.
+    fetch_session_partitions,
+    /// Memory that they are counted with.
+    fetch_session_bytes,
+    /// Sessions made.
+    fetch_sessions_created,
+    /// Sessions that gave way to others.
+    fetch_sessions_evicted,
     /// Bytes read from sockets.
     bytes_in,
     /// Bytes written to sockets.
     bytes_out,
 }
+
+/// Those of the counters that go up and down.
+pub const GAUGES: &[&str] = &[
+    "connections_open",
+    "fetch_sessions",
+    "fetch_session_partitions",
+    "fetch_session_bytes",
+];
 
 impl ShardStats {
     /// Counts a request.

@@ -4,20 +4,12 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use support::Broker;
+use support::wire::{Client, batch, create};
 use turgo_net::api::ApiKey;
-use turgo_net::messages::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
-};
-use turgo_net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use turgo_net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
 use turgo_net::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
-use turgo_net::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
-};
+use turgo_net::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use turgo_net::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic, OffsetCommitResponse,
 };
@@ -25,100 +17,7 @@ use turgo_net::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic, OffsetDeleteResponse,
 };
 use turgo_net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
-use turgo_net::wire::Encode;
-use turgo_net::{ErrorCode, Reader, Records, ResponseHeader, encode_request};
-
-struct Client(TcpStream);
-
-impl Client {
-    fn connect(broker: &Broker) -> Client {
-        let stream = TcpStream::connect(broker.endpoint()).expect("the broker accepts");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a timeout can be set");
-        Client(stream)
-    }
-
-    /// Sends `body` and gives the answer's bytes behind the header.
-    fn ask<M: Encode>(&mut self, key: ApiKey, version: i16, body: &M) -> Vec<u8> {
-        let frame = encode_request(key, version, 7, Some("conformance"), body)
-            .expect("a valid request")
-            .to_vec();
-        self.0.write_all(&frame).expect("sent");
-        let mut size = [0; 4];
-        self.0.read_exact(&mut size).expect("answered");
-        let mut answer = vec![0; i32::from_be_bytes(size) as usize];
-        self.0.read_exact(&mut answer).expect("an answer is whole");
-        let mut reader = Reader::new(&answer);
-        ResponseHeader::decode(&mut reader, key, version).expect("a header");
-        let rest = reader.remaining();
-        answer.split_off(answer.len() - rest)
-    }
-}
-
-/// Three records, as `engine/tests/vectors/produce.json` has them.
-fn batch() -> Vec<u8> {
-    let hex = "0000000000000000000000b5ffffffff028c1b63f80000000000020000018bcfe568000000018bcfe56802ffffffffffffffff\
-               ffffffffffff0000000356000000066b657944612076616c75652c20612076616c75652c20612076616c75652c20612076616c\
-               75650056000202066b657944612076616c75652c20612076616c75652c20612076616c75652c20612076616c75650056000404\
-               066b657944612076616c75652c20612076616c75652c20612076616c75652c20612076616c756500";
-    let digit = |c: u8| (c as char).to_digit(16).expect("a hexadecimal digit") as u8;
-    hex.as_bytes()
-        .chunks(2)
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
-}
-
-/// Creates a topic whose records are kept for ever, as those of [`batch`] are old, and waits until it is served. The
-/// name is made unique, for brokers that live longer than a test.
-fn create(client: &mut Client, name: &str, partitions: i32, setting: Option<(&str, &str)>) -> String {
-    let name = format!("{name}-{}", std::process::id());
-    let settings = [("retention.ms", "-1")].into_iter().chain(setting);
-    let topic = CreatableTopic {
-        name: name.clone().into(),
-        num_partitions: partitions,
-        replication_factor: 1,
-        configs: settings
-            .map(|(name, value)| CreatableTopicConfig {
-                name: name.to_owned().into(),
-                value: Some(value.to_owned().into()),
-                ..Default::default()
-            })
-            .collect(),
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest {
-        topics: vec![topic],
-        timeout_ms: 20_000,
-        ..Default::default()
-    };
-    let answer = client.ask(ApiKey::CreateTopics, 5, &request);
-    let created = CreateTopicsResponse::decode(&mut Reader::new(&answer), 5).expect("a body");
-    assert_eq!(created.topics[0].error_code, 0);
-    let offsets = ListOffsetsRequest {
-        replica_id: -1,
-        topics: vec![ListOffsetsTopic {
-            name: name.clone().into(),
-            partitions: (0..partitions)
-                .map(|partition_index| ListOffsetsPartition {
-                    partition_index,
-                    current_leader_epoch: -1,
-                    timestamp: -1,
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    loop {
-        let answer = client.ask(ApiKey::ListOffsets, 6, &offsets);
-        let listed = ListOffsetsResponse::decode(&mut Reader::new(&answer), 6).expect("a body");
-        if listed.topics[0].partitions.iter().all(|p| p.error_code == 0) {
-            return name;
-        }
-    }
-}
+use turgo_net::{ErrorCode, Reader, Records, Uuid};
 
 /// Sends the same batch to each partition; error codes in request order.
 fn produce(client: &mut Client, topic: &str, acks: i16, parts: &[(i32, &[u8])]) -> Vec<i16> {
@@ -378,4 +277,148 @@ fn fetch_answers_as_kafka_does() {
         fetch(5, &[0], -1),
         (ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0, Vec::new())
     );
+}
+
+#[test]
+fn fetch_sessions_go_as_in_kafka() {
+    let broker = Broker::start();
+    let mut client = Client::connect(&broker);
+    let topic = create(&mut client, "session", 3, None);
+    let records = batch();
+    let id_of_topic = topic_id(&mut client, &topic);
+
+    // Error, whether there is a session, and per partition: index, error, high watermark, records or not.
+    type Row = (i32, i16, i64, bool);
+    let mut fetch = |version: i16, id: i32, epoch: i32, parts: &[(i32, i64)], forgotten: &[i32]| {
+        let by_id = version >= 13;
+        let name = || if by_id { "".into() } else { topic.clone().into() };
+        let topic_id = if by_id { id_of_topic } else { Uuid::default() };
+        let wanted = FetchTopic {
+            topic: name(),
+            topic_id,
+            partitions: parts
+                .iter()
+                .map(|(partition, fetch_offset)| FetchPartition {
+                    partition: *partition,
+                    fetch_offset: *fetch_offset,
+                    current_leader_epoch: -1,
+                    last_fetched_epoch: -1,
+                    partition_max_bytes: 1 << 20,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let gone = ForgottenTopic {
+            topic: name(),
+            topic_id,
+            partitions: forgotten.into(),
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            replica_id: -1,
+            max_wait_ms: 50,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            session_id: id,
+            session_epoch: epoch,
+            topics: Some(wanted).filter(|_| !parts.is_empty()).into_iter().collect(),
+            forgotten_topics_data: Some(gone).filter(|_| !forgotten.is_empty()).into_iter().collect(),
+            ..Default::default()
+        };
+        let answer = client.ask(ApiKey::Fetch, version, &request);
+        let response = FetchResponse::decode(&mut Reader::new(&answer), version).expect("a body");
+        let rows: Vec<Row> = response
+            .responses
+            .iter()
+            .flat_map(|t| &t.partitions)
+            .map(|p| {
+                let data = p.records.len() > 0;
+                (p.partition_index, p.error_code, p.high_watermark, data)
+            })
+            .collect();
+        (response.error_code, response.session_id, rows)
+    };
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+    let nothing = Vec::new;
+    // What does not exist is named after what was read, whatever the order of the request.
+    let (error, id, rows) = fetch(12, 0, 0, &[(9, 0), (2, 0), (0, 0), (1, 0)], &[]);
+    assert_eq!(
+        (error, rows),
+        (
+            0,
+            vec![
+                (2, 0, 0, false),
+                (0, 0, 0, false),
+                (1, 0, 0, false),
+                (9, unknown, -1, false)
+            ]
+        )
+    );
+    assert!(id > 0);
+    assert_eq!(fetch(12, id, 1, &[], &[]), (0, id, vec![(9, unknown, -1, false)]));
+    assert_eq!(fetch(12, id, 2, &[], &[9]), (0, id, nothing()));
+    // Refusals, after which the session goes on.
+    let gone = ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0;
+    let epoch = ErrorCode::INVALID_FETCH_SESSION_EPOCH.0;
+    assert_eq!(fetch(12, id, 2, &[], &[]), (epoch, 0, nothing()));
+    assert_eq!(fetch(12, id ^ 8, 3, &[], &[]), (gone, 0, nothing()));
+    assert_eq!(fetch(12, 0, 3, &[], &[]), (gone, 0, nothing()));
+    let mixed = ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR.0;
+    assert_eq!(fetch(13, id, 3, &[], &[]), (mixed, 0, nothing()));
+    let out_of_range = ErrorCode::OFFSET_OUT_OF_RANGE.0;
+    assert_eq!(
+        fetch(12, id, 3, &[(0, 5)], &[]),
+        (0, id, vec![(0, out_of_range, -1, false)])
+    );
+    // Marks are told again once the error has gone, and adding a partition tells its marks.
+    assert_eq!(fetch(12, id, 4, &[(0, 0)], &[]), (0, id, vec![(0, 0, 0, false)]));
+    assert_eq!(fetch(12, id, 5, &[], &[]), (0, id, nothing()));
+    // A full fetch by id takes its place.
+    let (error, next, rows) = fetch(13, id, 0, &[(1, 0), (0, 0)], &[]);
+    assert_eq!((error, rows), (0, vec![(1, 0, 0, false), (0, 0, 0, false)]));
+    assert!(next > 0 && next != id);
+    assert_eq!(fetch(12, id, 6, &[], &[]), (gone, 0, nothing()));
+    assert_eq!(fetch(12, next, 1, &[], &[]), (mixed, 0, nothing()));
+    // Forgetting everything ends a session; so does the final epoch.
+    assert_eq!(fetch(13, next, 1, &[], &[0, 1]), (0, 0, nothing()));
+    assert_eq!(fetch(13, next, 2, &[], &[]), (gone, 0, nothing()));
+    let (_, last, _) = fetch(13, 0, 0, &[(1, 0)], &[]);
+    assert_eq!(
+        fetch(13, last, -1, &[(0, 0)], &[]),
+        (0, 0, vec![(0, 0, 0, false)])
+    );
+    assert_eq!(fetch(13, last, 1, &[], &[]), (gone, 0, nothing()));
+
+    // With data: told as long as the client does not read on, then quiet; who had data comes last.
+    let (_, id, _) = fetch(12, 0, 0, &[(0, 0), (1, 0), (2, 0)], &[]);
+    let mut writer = Client::connect(&broker);
+    assert_eq!(produce(&mut writer, &topic, -1, &[(1, &records)]), [0]);
+    assert_eq!(fetch(12, id, 1, &[], &[]), (0, id, vec![(1, 0, 3, true)]));
+    assert_eq!(fetch(12, id, 2, &[], &[]), (0, id, vec![(1, 0, 3, true)]));
+    assert_eq!(fetch(12, id, 3, &[(1, 3)], &[]), (0, id, nothing()));
+    assert_eq!(
+        produce(
+            &mut writer,
+            &topic,
+            -1,
+            &[(0, &records), (1, &records), (2, &records)]
+        ),
+        [0; 3]
+    );
+    let all = vec![(0, 0, 3, true), (2, 0, 3, true), (1, 0, 6, true)];
+    assert_eq!(fetch(12, id, 4, &[], &[]), (0, id, all));
+}
+
+fn topic_id(client: &mut Client, topic: &str) -> Uuid {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(topic.to_owned().into()),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    let answer = client.ask(ApiKey::Metadata, 12, &request);
+    let response = MetadataResponse::decode(&mut Reader::new(&answer), 12).expect("a body");
+    response.topics[0].topic_id
 }

@@ -86,6 +86,7 @@ pub struct Client {
 pub struct Affinity {
     core: Cell<usize>,
     streak: Cell<u32>,
+    leaving: Cell<Option<usize>>,
 }
 
 impl Affinity {
@@ -108,6 +109,27 @@ impl Affinity {
     pub fn settled(&self, requests: u32) -> Option<usize> {
         (self.streak.get() >= requests).then(|| self.core.get())
     }
+}
+
+/// A connection whose last so many produce and fetch requests all went to one other core moves there.
+const SETTLED: u32 = 64;
+/// How many connections more than the average a core may have and still attract more.
+const CROWD: usize = 8;
+
+/// The core that a connection should move to: the one that owns all it asks for, unless that is crowded. Once it is
+/// said, it stays: the connection's fetch session may have been closed for it.
+pub fn attraction<E: Env>(shard: &Shard<E>, client: &Client) -> Option<usize> {
+    let affinity = &client.affinity;
+    if affinity.leaving.get().is_some() {
+        return affinity.leaving.get();
+    }
+    let core = affinity.settled(SETTLED).filter(|core| *core != shard.index)?;
+    let load = |core: usize| shard.node.load[core].load(std::sync::atomic::Ordering::Relaxed);
+    let mean = (0..shard.cores).map(load).sum::<usize>() / shard.cores;
+    if load(core) <= mean + CROWD {
+        affinity.leaving.set(Some(core));
+    }
+    affinity.leaving.get()
 }
 
 /// A request that was begun.

@@ -256,6 +256,7 @@ impl<E: Env> Shard<E> {
     }
 
     fn reconcile(self: &Rc<Self>) {
+        self.renew_settings();
         let wanted: Vec<PartitionId> = self.metadata().all_partitions().collect();
         let known: std::collections::HashSet<_> = wanted.iter().copied().collect();
         for log in self.store.logs() {
@@ -301,6 +302,7 @@ impl<E: Env> Shard<E> {
                     let settings = self.partition_settings(&partition.id.topic);
                     partition.set_settings(settings);
                 }
+                self.renew_settings();
                 self.reconfigure_groups();
             }
             Change::Reset => self.reconcile(),

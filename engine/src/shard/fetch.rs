@@ -187,6 +187,7 @@ impl<E: Env> Shard<E> {
         let answer = |error: ErrorCode| match error {
             ErrorCode::NONE => Fetched {
                 high_watermark: partition.high_watermark(),
+                last_stable: partition.last_stable_offset(),
                 log_start: partition.log.start_offset(),
                 ..Fetched::error(part.slot, error)
             },

@@ -14,6 +14,7 @@ pub mod ops;
 pub mod partition;
 pub mod produce;
 pub mod replay;
+pub mod sessions;
 pub mod settings;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::configs::NodeSettings;
 use crate::lanes;
 use crate::metadata::MetadataState;
 use crate::node::Node;
+use crate::sessions::{Cache, Limits};
 use crate::shard::ops::{Answer, Message, Op};
 use crate::shard::partition::Partition;
 use crate::stats::ShardStats;
@@ -87,6 +89,8 @@ pub struct Shard<E: Env> {
     /// When retention was last applied, on the shards' clock.
     retention_at: Cell<Option<u64>>,
     pub(crate) validator: RefCell<Validator>,
+    pub(crate) sessions: RefCell<Cache>,
+    settings: RefCell<Rc<NodeSettings>>,
     outboxes: Vec<Rc<Queue<Message>>>,
     calls: RefCell<HashMap<u64, Filler<Answer>>>,
     next_call: Cell<u64>,
@@ -119,11 +123,17 @@ impl<E: Env> Shard<E> {
         partitions: Partitions<E>,
         outboxes: Vec<Rc<Queue<Message>>>,
     ) -> Rc<Self> {
+        let cores = outboxes.len();
+        let metadata = MetadataState::new();
+        let settings = NodeSettings::resolve(&metadata.layers(node.id, &node.static_configs));
+        let slots = Limits::share(settings.fetch_session_slots as usize, index, cores);
         Rc::new(Shard {
             index,
-            cores: outboxes.len(),
+            cores,
             env,
-            metadata: RefCell::new(MetadataState::new()),
+            sessions: RefCell::new(Cache::new(slots, index, cores)),
+            settings: RefCell::new(Rc::new(settings)),
+            metadata: RefCell::new(metadata),
             request_memory: Budget::new(node.request_memory),
             response_memory: Budget::new(node.response_memory),
             node,
@@ -153,6 +163,18 @@ impl<E: Env> Shard<E> {
 
     pub(crate) fn metadata_mut(&self) -> std::cell::RefMut<'_, MetadataState> {
         self.metadata.borrow_mut()
+    }
+
+    /// Broker settings in force.
+    pub fn settings(&self) -> Rc<NodeSettings> {
+        self.settings.borrow().clone()
+    }
+
+    /// Resolves the broker settings again, after a change.
+    pub(crate) fn renew_settings(&self) {
+        let metadata = self.metadata();
+        let settings = NodeSettings::resolve(&metadata.layers(self.node.id, &self.node.static_configs));
+        *self.settings.borrow_mut() = Rc::new(settings);
     }
 
     /// The core that owns a partition.
@@ -285,11 +307,7 @@ impl<E: Env> Shard<E> {
     /// Applies retention to all logs of this core, as often as `log.retention.check.interval.ms` says. The shell calls
     /// it about once a second.
     pub async fn housekeep(&self) {
-        let interval_ms = {
-            let metadata = self.metadata();
-            NodeSettings::resolve(&metadata.layers(self.node.id, &self.node.static_configs))
-                .retention_check_interval_ms
-        };
+        let interval_ms = self.settings().retention_check_interval_ms;
         // The first pass comes one interval after the start.
         let last_ms = self.retention_at.get().unwrap_or(self.now_ms());
         if self.now_ms() < last_ms.saturating_add(interval_ms) {
@@ -334,6 +352,14 @@ impl<E: Env> Shard<E> {
             Op::Groups(caller, request) => Answer::Groups(self.groups_owned(caller, request).await),
             Op::Propose(proposal) => Answer::Proposed(self.propose_owned(proposal).await),
             Op::ProducerIds => Answer::ProducerIds(self.producer_ids_owned().await),
+            Op::BeginRound(update) => Answer::Round(self.begin_round_owned(&update)),
+            Op::FinishRound { id, epoch, told } => {
+                Answer::RoundFinished(self.finish_round_owned(id, epoch, &told))
+            }
+            Op::CloseSession(id) => {
+                self.close_session_owned(id);
+                Answer::Done
+            }
         })
     }
 

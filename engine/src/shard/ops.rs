@@ -8,6 +8,7 @@ use turgo_storage::PartitionId;
 
 use crate::groups::messages::{Caller, Request, Response};
 use crate::metadata::MetaRecord;
+use crate::sessions::{Round, SessionError, Told, Update};
 
 /// A batch of one partition on its way to the core that owns it. `records` is a lease on the receive buffer.
 #[derive(Debug)]
@@ -117,6 +118,8 @@ pub struct Fetched {
     pub error: ErrorCode,
     /// End of what consumers may read.
     pub high_watermark: i64,
+    /// End of what read_committed consumers may read.
+    pub last_stable: i64,
     /// First offset still kept.
     pub log_start: i64,
     /// Epoch and end offset where the client's log departs from ours.
@@ -132,6 +135,7 @@ impl Fetched {
             slot,
             error,
             high_watermark: -1,
+            last_stable: -1,
             log_start: -1,
             diverging: None,
             chunks: Vec::new(),
@@ -254,6 +258,19 @@ pub enum Op {
     Propose(super::control::Proposal),
     /// A closed set of producer ids for this core, on core 0.
     ProducerIds,
+    /// A request of a fetch session that lives on the core.
+    BeginRound(Update),
+    /// What the answer to that request tells.
+    FinishRound {
+        /// The session.
+        id: i32,
+        /// Its epoch since the request.
+        epoch: i32,
+        /// Partitions in the answer.
+        told: Vec<Told>,
+    },
+    /// Forget a fetch session.
+    CloseSession(i32),
 }
 
 /// The answer to an [`Op`], variant by variant.
@@ -263,7 +280,7 @@ pub enum Answer {
     Produced(Vec<Produced>),
     /// To `Fetch`.
     Fetched(Vec<Fetched>),
-    /// To `Watch` and `Apply`.
+    /// To `Watch`, `Apply` and `CloseSession`.
     Done,
     /// To `Offsets`, `EpochEnds`, `Trim`.
     Offsets(Vec<OffsetAnswer>),
@@ -277,6 +294,10 @@ pub enum Answer {
     Proposed(super::control::Verdict),
     /// To `ProducerIds`: first id and count.
     ProducerIds(Option<(i64, i64)>),
+    /// To `BeginRound`.
+    Round(Result<Option<Round>, SessionError>),
+    /// To `FinishRound`.
+    RoundFinished(Result<(), SessionError>),
 }
 
 /// What travels between cores.

@@ -26,11 +26,6 @@ use crate::sync::{BudgetGuard, Event, Filled, Queue, oneshot};
 const PIPELINE: usize = 64;
 /// Bytes from which on a frame waits for memory before it is read.
 const LONG_FRAME: usize = 64 << 10;
-/// A connection whose last so many produce and fetch requests all went to one other core moves there.
-const SETTLED: u32 = 64;
-/// How many connections more than the average a core may have and still attract more.
-const CROWD: usize = 8;
-
 /// What the shell keeps of each open connection of a core.
 #[derive(Default)]
 pub struct Connections {
@@ -184,7 +179,7 @@ async fn read_requests<E: Env>(
     client: &Client,
 ) -> Result<usize, Ended> {
     loop {
-        if let Some(core) = attracted(shard, client) {
+        if let Some(core) = requests::attraction(shard, client) {
             // Everything before must be answered here, or answers could overtake each other.
             window.wait_below(1).await;
             if !window.failed.get() {
@@ -243,17 +238,6 @@ async fn read_requests<E: Env>(
             }
         }
     }
-}
-
-/// The core that a connection should move to: the one that owns all it asks for, unless that is crowded.
-fn attracted<E: Env>(shard: &Shard<E>, client: &Client) -> Option<usize> {
-    let core = client
-        .affinity
-        .settled(SETTLED)
-        .filter(|core| *core != shard.index)?;
-    let load = |core: usize| shard.node.load[core].load(Ordering::Relaxed);
-    let mean = (0..shard.cores).map(load).sum::<usize>() / shard.cores;
-    (load(core) <= mean + CROWD).then_some(core)
 }
 
 async fn write_answers<E: Env>(

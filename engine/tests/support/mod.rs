@@ -12,6 +12,7 @@ pub mod librdkafka;
 pub mod programs;
 mod sys;
 pub mod tools;
+pub mod wire;
 
 use std::io::Write;
 use std::time::Instant;

@@ -1,7 +1,9 @@
 //! One core with its requests in the simulator: time and device are simulated, the rest is the broker's own code.
 
+mod sessions;
 mod stall;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use turgo_net::api::ApiKey;
-use turgo_net::encode_request;
+use turgo_net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
+use turgo_net::records::BatchBuilder;
 use turgo_net::wire::Encode;
+use turgo_net::{ErrorCode, Reader, Records, encode_request};
 use turgo_storage::env::{Class, Env};
 use turgo_storage::sim::disk::Disk;
 use turgo_storage::sim::env::SimEnv;
@@ -41,54 +45,89 @@ pub(crate) fn simulate<F>(seed: u64, memory_bytes: u64, test: impl FnOnce(SimEnv
 where
     F: Future<Output = ()> + 'static,
 {
+    simulate_cores(seed, memory_bytes, 1, |env, shards| test(env, shards[0].clone()));
+}
+
+/// Runs `test` on so many cores, each with a store of that much memory.
+pub(crate) fn simulate_cores<F>(
+    seed: u64,
+    memory_bytes: u64,
+    cores: usize,
+    test: impl FnOnce(SimEnv, Vec<SimShard>) -> F + 'static,
+) where
+    F: Future<Output = ()> + 'static,
+{
     let env = SimEnv::start(Disk::new(256 << 20, 4096), seed, 1_000_000_000);
     let main = {
         let env = env.clone();
         async move {
-            let shard = start(&env, memory_bytes).await;
-            test(env, shard.clone()).await;
-            shard.release_waits();
-            shard.stop();
-            shard.store.clone().close().await.expect("the store closes");
+            let shards = start(&env, memory_bytes, cores).await;
+            test(env, shards.clone()).await;
+            shards.iter().for_each(|shard| shard.release_waits());
+            for shard in shards {
+                shard.stop();
+                shard.store.clone().close().await.expect("the store closes");
+            }
         }
     };
     env.run(main).expect_done("simulation");
 }
 
-async fn start(env: &SimEnv, memory_bytes: u64) -> SimShard {
-    let config = StoreConfig {
-        journal_file_bytes: 8 << 20,
-        prewrite_at_start: 0,
-        max_batch_bytes: 256 << 10,
-        group_bytes: 256 << 10,
-        memory_bytes,
-        ..StoreConfig::default()
-    };
-    let partitions = Rc::default();
-    let listener = commit_listener(&partitions);
-    let (store, _) = Store::open(env.clone(), config, listener).await.expect("a store");
-    let shard = Shard::new(
-        0,
-        env.clone(),
-        Arc::new(node()),
-        store,
-        partitions,
-        vec![Rc::default()],
-    );
-    let ticking = Rc::downgrade(&shard);
-    let clock = env.clone();
-    env.spawn(Class::Journal, async move {
-        while let Some(shard) = ticking.upgrade().filter(|shard| !shard.stopping.get()) {
-            shard.tick();
-            drop(shard);
-            clock.sleep(Duration::from_millis(2)).await;
+async fn start(env: &SimEnv, memory_bytes: u64, cores: usize) -> Vec<SimShard> {
+    let node = Arc::new(node(cores));
+    let mut shards = Vec::new();
+    for index in 0..cores {
+        let config = StoreConfig {
+            dir: format!("shard-{index}"),
+            shard: index as u32,
+            journal_file_bytes: 8 << 20,
+            prewrite_at_start: 0,
+            max_batch_bytes: 256 << 10,
+            group_bytes: 256 << 10,
+            memory_bytes,
+            ..StoreConfig::default()
+        };
+        let partitions = Rc::default();
+        let listener = commit_listener(&partitions);
+        let (store, _) = Store::open(env.clone(), config, listener).await.expect("a store");
+        let outboxes = (0..cores).map(|_| Rc::default()).collect();
+        let shard = Shard::new(index, env.clone(), node.clone(), store, partitions, outboxes);
+        let ticking = Rc::downgrade(&shard);
+        let clock = env.clone();
+        env.spawn(Class::Journal, async move {
+            while let Some(shard) = ticking.upgrade().filter(|shard| !shard.stopping.get()) {
+                shard.tick();
+                drop(shard);
+                clock.sleep(Duration::from_millis(2)).await;
+            }
+        });
+        shards.push(shard);
+    }
+    for from in &shards {
+        for (outbox, to) in from.outboxes.iter().zip(&shards) {
+            let (outbox, to) = (outbox.clone(), to.clone());
+            env.spawn(Class::Journal, async move {
+                while let Some(message) = outbox.pop().await {
+                    to.receive(message);
+                }
+            });
         }
-    });
-    shard.load_metadata().await.expect("metadata");
-    shard
+    }
+    shards[0].load_metadata().await.expect("metadata");
+    shards
 }
 
-fn node() -> Node {
+/// Different each time, the same in each run.
+fn random() -> [u8; 16] {
+    thread_local!(static DRAWN: Cell<u64> = const { Cell::new(0) });
+    let drawn = DRAWN.get() + 1;
+    DRAWN.set(drawn);
+    u128::from(drawn)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
+        .to_le_bytes()
+}
+
+fn node(cores: usize) -> Node {
     Node {
         id: 1,
         cluster_id: crate::ids::uuid_text(&[7; 16]),
@@ -96,15 +135,15 @@ fn node() -> Node {
         advertised_host: "localhost".into(),
         advertised_port: 9092,
         data_dir: "/data".into(),
-        cores: 1,
+        cores,
         max_request_bytes: 1 << 20,
         max_connections: 10,
         idle_timeout_ms: 600_000,
         request_memory: 16 << 20,
         response_memory: 16 << 20,
         static_configs: Arc::new(BTreeMap::new()),
-        load: vec![Default::default()],
-        random: || [9; 16],
+        load: (0..cores).map(|_| Default::default()).collect(),
+        random,
     }
 }
 
@@ -128,17 +167,58 @@ pub(crate) fn frame<M: Encode>(api: ApiKey, version: i16, body: &M) -> Bytes {
     Bytes::from(bytes).slice(4..)
 }
 
-/// Asks as a connection does; gives the answer's body, behind a header of `header` bytes.
+/// Asks as a connection does; gives the answer's body. `tags`: its header has tagged fields.
 pub(crate) async fn ask(shard: &SimShard, frame: Bytes, tags: bool) -> Vec<u8> {
-    let client = Client::default();
-    let parts = match requests::begin(shard, &client, frame).expect("a request that is served") {
+    ask_by(shard, &Client::default(), frame, tags).await
+}
+
+/// The same as `client`.
+pub(crate) async fn ask_by(shard: &SimShard, client: &Client, frame: Bytes, tags: bool) -> Vec<u8> {
+    let parts = match requests::begin(shard, client, frame).expect("a request that is served") {
         InFlight::Produce(produce) => produce
             .finish(shard)
             .await
             .expect("an answer")
             .expect("not acks=0"),
-        InFlight::Other(pending) => requests::answer(pending, &client).await.expect("an answer"),
+        InFlight::Other(pending) => requests::answer(pending, client).await.expect("an answer"),
     };
     let bytes: Vec<u8> = parts.concat();
     bytes[4 + CORRELATION + usize::from(tags)..].to_vec()
+}
+
+/// A Produce v9 of one batch of about `bytes` for one partition.
+pub(crate) fn produce_frame(topic: &str, acks: i16, timeout_ms: i32, index: i32, bytes: usize) -> Bytes {
+    let mut batch = BatchBuilder::new();
+    batch
+        .push(1_780_000_000_000, None, Some(&vec![b'x'; bytes]), &[])
+        .expect("a record");
+    let batch = batch.build_uncompressed();
+    let request = ProduceRequest {
+        acks,
+        timeout_ms,
+        topic_data: vec![TopicProduceData {
+            name: topic.to_owned().into(),
+            partition_data: vec![PartitionProduceData {
+                index,
+                records: Records::Slice(&batch),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    frame(ApiKey::Produce, 9, &request)
+}
+
+/// Sends such a Produce; error code and base offset.
+pub(crate) async fn send(shard: &SimShard, frame: Bytes) -> (ErrorCode, i64) {
+    let answer = ask(shard, frame, true).await;
+    let response = ProduceResponse::decode(&mut Reader::new(&answer), 9).expect("a body");
+    let part = &response.responses[0].partition_responses[0];
+    (ErrorCode(part.error_code), part.base_offset)
+}
+
+/// Writes one record of so many bytes and waits for it.
+pub(crate) async fn produce(shard: &SimShard, topic: &str, index: i32, bytes: usize) -> (ErrorCode, i64) {
+    send(shard, produce_frame(topic, -1, 10_000, index, bytes)).await
 }

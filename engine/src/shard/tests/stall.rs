@@ -4,50 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use turgo_net::api::ApiKey;
-use turgo_net::messages::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
-use turgo_net::records::BatchBuilder;
-use turgo_net::{ErrorCode, Reader, Records};
+use turgo_net::ErrorCode;
 use turgo_storage::Pressure;
 use turgo_storage::env::{Class, Env};
 use turgo_storage::sim::env::{Fault, OpKind};
 
-use super::{SimShard, ask, create_topic, frame, partition, simulate};
+use super::{SimShard, create_topic, partition, produce_frame, send, simulate};
 
 const STALL: Duration = Duration::from_secs(20);
-
-/// A Produce v9 of one batch of about `bytes` for one partition.
-fn produce(acks: i16, timeout_ms: i32, index: i32, bytes: usize) -> Bytes {
-    let mut batch = BatchBuilder::new();
-    batch
-        .push(1_780_000_000_000, None, Some(&vec![b'x'; bytes]), &[])
-        .expect("a record");
-    let batch = batch.build_uncompressed();
-    let request = ProduceRequest {
-        acks,
-        timeout_ms,
-        topic_data: vec![TopicProduceData {
-            name: "t".into(),
-            partition_data: vec![PartitionProduceData {
-                index,
-                records: Records::Slice(&batch),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    frame(ApiKey::Produce, 9, &request)
-}
-
-/// Error code and base offset.
-async fn send(shard: &SimShard, frame: Bytes) -> (ErrorCode, i64) {
-    let answer = ask(shard, frame, true).await;
-    let response = ProduceResponse::decode(&mut Reader::new(&answer), 9).expect("a body");
-    let part = &response.responses[0].partition_responses[0];
-    (ErrorCode(part.error_code), part.base_offset)
-}
 
 /// From now on every write takes [`STALL`] longer.
 fn stall(shard: &SimShard) {
@@ -62,7 +26,7 @@ fn an_append_that_takes_too_long_is_answered_in_time_and_may_still_become_durabl
     simulate(1, 64 << 20, |env, shard| async move {
         create_topic(&shard, "t", 2).await;
         assert_eq!(
-            send(&shard, produce(-1, 1000, 0, 100)).await,
+            send(&shard, produce_frame("t", -1, 1000, 0, 100)).await,
             (ErrorCode::NONE, 0)
         );
         stall(&shard);
@@ -70,7 +34,7 @@ fn an_append_that_takes_too_long_is_answered_in_time_and_may_still_become_durabl
             [(-1, 700, 700, 710), (1, 1500, 1500, 1510), (-1, -5, 100, 110)]
         {
             let began = shard.now_ms();
-            let answer = send(&shard, produce(acks, timeout_ms, 0, 100)).await;
+            let answer = send(&shard, produce_frame("t", acks, timeout_ms, 0, 100)).await;
             let took = shard.now_ms() - began;
             assert_eq!(answer, (ErrorCode::REQUEST_TIMED_OUT, -1));
             assert!((least..=most).contains(&took), "{timeout_ms} ms took {took} ms");
@@ -80,7 +44,7 @@ fn an_append_that_takes_too_long_is_answered_in_time_and_may_still_become_durabl
         env.clear_faults();
         // The last of them is in a group after the stalled one.
         assert_eq!(
-            send(&shard, produce(-1, 60_000, 0, 100)).await,
+            send(&shard, produce_frame("t", -1, 60_000, 0, 100)).await,
             (ErrorCode::NONE, 4)
         );
         assert_eq!(served.high_watermark(), 5);
@@ -123,7 +87,7 @@ fn what_waits_for_room_too_long_is_dropped_and_never_appended() {
             (appended, appended)
         );
         assert_eq!(
-            send(&shard, produce(-1, 1000, 0, 10)).await,
+            send(&shard, produce_frame("t", -1, 1000, 0, 10)).await,
             (ErrorCode::NONE, appended)
         );
         served.check();
@@ -133,7 +97,7 @@ fn what_waits_for_room_too_long_is_dropped_and_never_appended() {
 fn begin(shard: &SimShard, answers: &Rc<RefCell<Vec<(ErrorCode, i64)>>>, bytes: usize) {
     let (shard, answers) = (shard.clone(), answers.clone());
     shard.clone().env.spawn(Class::Journal, async move {
-        let answer = send(&shard, produce(-1, 1000, 0, bytes)).await;
+        let answer = send(&shard, produce_frame("t", -1, 1000, 0, bytes)).await;
         answers.borrow_mut().push(answer);
     });
 }
