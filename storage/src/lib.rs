@@ -39,5 +39,6 @@ pub use format::kafka::BatchHeader;
 pub use log::Log;
 pub use prepare::{Identity, Layout, prepare};
 pub use producer::{ProducerBatch, ProducerEntry, ProducerError, Sequenced};
+pub use recovery::memory_min;
 pub use store::Store;
 pub use txn::AbortedTxn;

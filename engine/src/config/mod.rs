@@ -177,13 +177,14 @@ impl NodeConfig {
         }
     }
 
-    /// Budgets on a machine (or in a control group) with `memory_bytes`: what is set, else a quarter of the
-    /// memory for record data and a tenth for requests and answers, each within its allowed range.
-    pub fn memory_for(&self, memory_bytes: u64) -> MemoryBudget {
+    /// Budgets on a machine (or in a control group) with `memory_bytes` and so many cores in use: what is set, else a
+    /// quarter of the memory for record data, at most 96 MiB for each core, and a tenth for requests and answers.
+    pub fn memory_for(&self, memory_bytes: u64, cores: usize) -> MemoryBudget {
+        const STORAGE_PER_CORE: u64 = 96 << 20;
         MemoryBudget {
             storage_bytes: self
                 .memory_storage_bytes
-                .unwrap_or((memory_bytes / 4).max(32 << 20)),
+                .unwrap_or((memory_bytes / 4).clamp(32 << 20, STORAGE_PER_CORE * cores.max(1) as u64)),
             network_bytes: self
                 .memory_network_bytes
                 .unwrap_or((memory_bytes / 10).max(16 << 20)),

@@ -239,7 +239,7 @@ pub static SETTINGS: &[Setting] = &[
         "auto",
         None,
         "Memory for record data, all cores together: tails, catch-up reads, staging. auto: a quarter of the \
-         memory this process may use.",
+         memory this process may use, at most 96 MiB for each core.",
     ),
     setting(
         "memory",

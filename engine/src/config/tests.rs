@@ -367,11 +367,12 @@ fn a_file_that_cannot_be_read_is_reported_beside_the_other_errors() {
 #[test]
 fn memory_budgets_follow_the_machine_unless_set() {
     let defaults = NodeConfig::defaults();
-    let budget = defaults.memory_for(8 << 30);
-    assert_eq!(budget.storage_bytes, 2 << 30);
+    let budget = defaults.memory_for(8 << 30, 4);
+    assert_eq!(budget.storage_bytes, 4 * 96 << 20);
+    assert_eq!(defaults.memory_for(256 << 20, 4).storage_bytes, 64 << 20);
     assert_eq!(budget.network_bytes, (8 << 30) / 10);
     let set = config("[memory]\nstorage = \"512 MiB\"\n", &[], &[]);
-    assert_eq!(set.memory_for(8 << 30).storage_bytes, 512 << 20);
+    assert_eq!(set.memory_for(8 << 30, 4).storage_bytes, 512 << 20);
 }
 
 /// The manual's table and the packaged file are written from the declarations; `UPDATE_DOCS=1` writes them anew.

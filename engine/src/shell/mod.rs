@@ -115,8 +115,19 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         None => None,
     };
     let advertised = config.advertised_for(bound);
-    let memory = config.memory_for(machine.facts.memory_bytes.unwrap_or(1 << 30));
     let n = cpus.len();
+    let mut memory = config.memory_for(machine.facts.memory_bytes.unwrap_or(1 << 30), n);
+    let needed = turgo_storage::memory_min(StoreConfig::default().max_batch_bytes) * n as u64;
+    if config.memory_storage_bytes.is_none() {
+        memory.storage_bytes = memory.storage_bytes.max(needed);
+    }
+    if memory.storage_bytes < needed {
+        return Err(format!(
+            "memory.storage is {} MiB; {n} cores need at least {} MiB: set it higher, or use fewer cores (--cores)",
+            memory.storage_bytes >> 20,
+            (needed >> 20) + 1,
+        ));
+    }
     let random = core::random();
     let store = StoreConfig {
         journal_file_bytes: config.journal_file_bytes,

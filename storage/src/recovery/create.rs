@@ -46,12 +46,11 @@ pub(crate) fn check_config(config: &StoreConfig) -> Result<(), OpenError> {
             config.max_batch_bytes
         ));
     }
-    if config.memory_bytes / 100 * 5 < u64::from(config.max_batch_bytes) {
+    let memory_min = memory_min(config.max_batch_bytes);
+    if config.memory_bytes < memory_min {
         return wrong(format!(
-            "memory_bytes is {}; batches of {} need at least {}",
-            config.memory_bytes,
-            config.max_batch_bytes,
-            u64::from(config.max_batch_bytes) * 20
+            "memory_bytes is {}; batches of {} need at least {memory_min}",
+            config.memory_bytes, config.max_batch_bytes,
         ));
     }
     if config.chunk_bytes < 4096 || config.chunk_bytes > high {
@@ -61,6 +60,12 @@ pub(crate) fn check_config(config: &StoreConfig) -> Result<(), OpenError> {
         ));
     }
     Ok(())
+}
+
+/// Least memory of one core's store that accepts batches of `max_batch_bytes`: two of them, not yet drained, stay
+/// within the share of dirty data.
+pub fn memory_min(max_batch_bytes: u32) -> u64 {
+    u64::from(max_batch_bytes) * 2 * 100 / 35 + 100
 }
 
 /// A 64-bit mix of what makes a journal unique.

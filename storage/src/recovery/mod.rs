@@ -26,6 +26,7 @@ use crate::journal::ring::At;
 use crate::journal::scan::{Later, Scan};
 use crate::journal::write::{journal_path, position, short_write, superblock_path};
 pub(crate) use create::create_shard;
+pub use create::memory_min;
 use create::{check_config, first_segment, sync_up};
 use replay::{Replay, apply_group};
 use scanning::{Scanned, scan_journal};
