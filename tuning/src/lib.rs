@@ -4,6 +4,11 @@
 //! short measurement of the flush latency, each finding with advice. It reads; it changes nothing but the
 //! process's own soft limits, and only where [`preflight::raise_limits`] is called.
 
+//!
+//! [`disk`] measures the device under the data; it looks through [`files`] and [`host`].
+
 pub mod disk;
+pub mod files;
+pub mod host;
 pub mod preflight;
 mod sys;

@@ -89,13 +89,14 @@ pub fn probe_ring() -> Result<RingProbe, i32> {
 }
 
 /// Zeroed memory aligned to 4 KiB, as direct IO needs it.
-struct AlignedBuffer {
-    pointer: *mut u8,
-    len: usize,
+pub(crate) struct AlignedBuffer {
+    pub(crate) pointer: *mut u8,
+    pub(crate) len: usize,
 }
 
 impl AlignedBuffer {
-    fn new(len: usize) -> Self {
+    /// `len` bytes, a multiple of 4 KiB above zero.
+    pub(crate) fn new(len: usize) -> Self {
         assert!(len > 0 && len.is_multiple_of(4096));
         // SAFETY: the layout has a size above zero.
         let pointer = unsafe { alloc_zeroed(Self::layout(len)) };
@@ -109,7 +110,7 @@ impl AlignedBuffer {
         Layout::from_size_align(len, 4096).expect("a small size and a power of two")
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: `pointer` covers `len` initialised (zeroed) bytes, owned by `self` alone.
         unsafe { std::slice::from_raw_parts_mut(self.pointer, self.len) }
     }
@@ -245,6 +246,48 @@ pub fn space(path: &Path) -> io::Result<Space> {
         total_bytes: stat.f_blocks.saturating_mul(unit),
         free_bytes: stat.f_bavail.saturating_mul(unit),
     })
+}
+
+/// Names and addresses of this machine's interfaces.
+pub fn addresses() -> io::Result<Vec<(String, std::net::IpAddr)>> {
+    let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: `head` is writable for the call, which makes a list that is freed below.
+    if unsafe { libc::getifaddrs(&mut head) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut found = Vec::new();
+    let mut at = head;
+    while !at.is_null() {
+        // SAFETY: `at` is an element of the list, which lives until it is freed below.
+        let entry = unsafe { &*at };
+        at = entry.ifa_next;
+        if entry.ifa_addr.is_null() {
+            continue;
+        }
+        // SAFETY: the name is a C string of the list, and `ifa_addr` points to a socket address of its family, of which
+        // the two read here are known; both live as long as the list.
+        let (name, address) = unsafe {
+            let name = std::ffi::CStr::from_ptr(entry.ifa_name)
+                .to_string_lossy()
+                .into_owned();
+            let address: std::net::IpAddr = match i32::from((*entry.ifa_addr).sa_family) {
+                libc::AF_INET => {
+                    let v4 = entry.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
+                    std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).into()
+                }
+                libc::AF_INET6 => {
+                    let v6 = entry.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
+                    std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr).into()
+                }
+                _ => continue,
+            };
+            (name, address)
+        };
+        found.push((name, address));
+    }
+    // SAFETY: the list was made by getifaddrs and nothing of it is used any more.
+    unsafe { libc::freeifaddrs(head) };
+    Ok(found)
 }
 
 /// Raises the soft limit of open files and of locked memory to the hard limit. Failures leave it as it was.

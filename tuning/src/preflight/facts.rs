@@ -35,6 +35,8 @@ pub struct Filesystem {
     pub mount_point: PathBuf,
     /// What is mounted: a device for most.
     pub source: String,
+    /// `MAJOR:MINOR` of the device; major 0 for filesystems that have none of their own.
+    pub device: String,
     /// Options of the mount and of the filesystem, comma separated.
     pub options: String,
 }
@@ -258,6 +260,7 @@ fn mount_of(table: &str, path: &Path) -> Option<Filesystem> {
                 kind: kind.to_string(),
                 mount_point: point,
                 source: right.get(1).map_or_else(String::new, |source| unescape(source)),
+                device: left.get(2).unwrap_or(&"").to_string(),
                 options: format!("{options},{}", right.get(2).unwrap_or(&""))
                     .trim_end_matches(',')
                     .to_string(),

@@ -99,7 +99,8 @@ fn io_uring(facts: &Facts, probes: &Probes, out: &mut Vec<Finding>) {
     }
 }
 
-fn ring_refused(errno: i32, disabled: Option<u32>) -> (String, String) {
+/// Why making a ring failed, and what to do.
+pub(crate) fn ring_refused(errno: i32, disabled: Option<u32>) -> (String, String) {
     let filter = "A seccomp filter is the usual cause. Docker and Podman: run with --security-opt seccomp=FILE, \
                   where FILE is the default profile plus io_uring_setup, io_uring_enter and io_uring_register \
                   (or seccomp=unconfined). Kubernetes: a Localhost seccompProfile with the same calls. systemd: add \

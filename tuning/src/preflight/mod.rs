@@ -4,7 +4,7 @@
 //! tests replace; the ring and disk probes touch the real machine, take a few milliseconds and leave
 //! nothing behind. A fatal finding means that starting would fail or lose data.
 
-mod facts;
+pub(crate) mod facts;
 mod judge;
 #[cfg(test)]
 mod tests;
@@ -17,6 +17,7 @@ use serde::Serialize;
 
 pub use crate::sys::{DiskFault, RingProbe, Space};
 pub use facts::{Facts, Filesystem, Limit};
+pub(crate) use judge::ring_refused;
 
 /// Longest time of the flush measurement.
 const FLUSH_BUDGET: Duration = Duration::from_millis(40);
@@ -213,7 +214,7 @@ fn median_and_worst(times: &[u32]) -> Option<(u32, u32)> {
 }
 
 /// `path` or its nearest parent that exists.
-fn existing_part(path: &Path) -> PathBuf {
+pub(crate) fn existing_part(path: &Path) -> PathBuf {
     let mut part = path;
     loop {
         if part.as_os_str().is_empty() {
