@@ -5,10 +5,12 @@
 //! process's own soft limits, and only where [`preflight::raise_limits`] is called.
 
 //!
-//! [`disk`] measures the device under the data; it looks through [`files`] and [`host`].
+//! [`tune`] is what `turgo tune` does: it compares settings of the machine with what a broker wants, changes them when
+//! told to, and takes that back. [`disk`] measures the device under the data. Both look through [`files`] and [`host`].
 
 pub mod disk;
 pub mod files;
 pub mod host;
 pub mod preflight;
 mod sys;
+pub mod tune;
