@@ -3,7 +3,6 @@
 //! [`preflight`] runs at every start: kernel, io_uring, limits, filesystem, direct IO, space, memory and a
 //! short measurement of the flush latency, each finding with advice. It reads; it changes nothing but the
 //! process's own soft limits, and only where [`preflight::raise_limits`] is called.
-
 //!
 //! [`tune`] is what `turgo tune` does: it compares settings of the machine with what a broker wants, changes them when
 //! told to, and takes that back. [`disk`] measures the device under the data. Both look through [`files`] and [`host`].

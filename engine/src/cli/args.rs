@@ -20,7 +20,7 @@ Start a broker, make a topic, write to it and read it back:
   echo 'hello' | turgo produce greetings
   turgo consume greetings -o beginning -e
 
-All commands but `serve` work against any Kafka cluster: --bootstrap HOST:PORT.
+All commands but `serve` and `tune` work against any Kafka cluster: --bootstrap HOST:PORT.
 
 Exit codes: 0 done, 1 refused or partly failed, 2 wrong usage or configuration, 3 no broker
 reached, 4 this machine cannot run the broker, 130 interrupted.",
@@ -52,6 +52,8 @@ pub enum Command {
     Cluster(ClusterArgs),
     /// Measure a Kafka endpoint
     Bench(turgo_bench::BenchArgs),
+    /// Look at this machine, change what costs latency, take it back; measure its disk
+    Tune(super::tune::args::TuneArgs),
 }
 
 /// How to print.

@@ -32,6 +32,8 @@ pub enum CliError {
         /// How many were asked for.
         total: usize,
     },
+    /// What was printed says all; only the code is left.
+    Status(u8),
     /// The user stopped it.
     Interrupted,
     /// The reader of our output went away (`turgo consume | head`): not a failure.
@@ -45,6 +47,7 @@ impl CliError {
             CliError::Usage(_) => USAGE,
             CliError::Unreachable(_) => UNREACHABLE,
             CliError::Failed(_) | CliError::Partly { .. } => FAILED,
+            CliError::Status(code) => *code,
             CliError::Interrupted => INTERRUPTED,
             CliError::BrokenPipe => OK,
         }
@@ -56,6 +59,7 @@ impl fmt::Display for CliError {
         match self {
             CliError::Usage(why) | CliError::Unreachable(why) | CliError::Failed(why) => f.write_str(why),
             CliError::Partly { failed, total } => write!(f, "{failed} of {total} failed"),
+            CliError::Status(code) => write!(f, "exit code {code}"),
             CliError::Interrupted => f.write_str("interrupted"),
             CliError::BrokenPipe => f.write_str("the reader of the output went away"),
         }
@@ -79,7 +83,7 @@ impl From<std::io::Error> for CliError {
 pub fn finish(result: Result<(), CliError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(OK),
-        Err(error @ (CliError::BrokenPipe | CliError::Interrupted)) => ExitCode::from(error.code()),
+        Err(error @ (CliError::BrokenPipe | CliError::Interrupted | CliError::Status(_))) => ExitCode::from(error.code()),
         Err(error) => {
             eprintln!("turgo: {error}");
             ExitCode::from(error.code())

@@ -1,6 +1,6 @@
 //! The `turgo` command: reads the command line and does one thing.
 //!
-//! `main` calls [`run`] with the function that runs a broker. Everything but `serve` is a client of some
+//! `main` calls [`run`] with the function that runs a broker. Everything but `serve` and `tune` is a client of some
 //! Kafka cluster: it talks through [`client`](self) with blocking sockets on this one thread and needs no
 //! broker in the process. Output goes to stdout, everything else to stderr; see [`exit`] for the codes.
 
@@ -18,6 +18,7 @@ mod serve;
 mod sys;
 mod text;
 mod topics;
+pub mod tune;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ fn dispatch(command: Command, writer: &mut dyn Write) -> Result<(), CliError> {
     match command {
         Command::Serve(_) => unreachable!("serve does not come here"),
         Command::Bench(args) => turgo_bench::run(&args).map_err(CliError::Failed),
+        Command::Tune(args) => tune::run(&args, writer),
         Command::Topic(args) => topics::run(
             &mut connect(&args.connection)?,
             args.command,

@@ -11,7 +11,7 @@ use super::exit::{self, CliError};
 use crate::config::{self, Flag, LogFormat, NodeConfig};
 
 /// Variables with valid names and values; others cannot be ours.
-fn environment() -> impl Iterator<Item = (String, String)> {
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

@@ -7,6 +7,7 @@ mod admin;
 mod connection;
 pub mod core;
 pub mod log;
+pub mod notify;
 mod sys;
 
 use std::net::SocketAddr;

@@ -53,7 +53,7 @@ pub async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'stati
 }
 
 /// Name of the lock file in a data directory.
-const LOCK_FILE: &str = "lock";
+pub const LOCK_FILE: &str = "lock";
 
 /// Holds `dir` for this process: a second broker on the same directory is an error. Released when the file is dropped
 /// or the process ends.
