@@ -97,7 +97,11 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::NoDirectory(place) => {
-                write!(f, "{} is no directory that exists; make it first", place.display())
+                write!(
+                    f,
+                    "{} is no directory that exists; make it first",
+                    place.display()
+                )
             }
             Refused::Create { place, errno } => {
                 let advice = match *errno {
@@ -132,7 +136,12 @@ impl fmt::Display for Refused {
                 let (why, advice) = crate::preflight::ring_refused(*errno, *disabled);
                 write!(f, "io_uring cannot be used: {why}. {advice}")
             }
-            Refused::Failed { place, what, errno, why } => {
+            Refused::Failed {
+                place,
+                what,
+                errno,
+                why,
+            } => {
                 let advice = match errno {
                     Some(libc::ENOSPC | libc::EDQUOT) => "free some space",
                     Some(libc::EINVAL) => {

@@ -133,11 +133,16 @@ mod tests {
         let sum: Duration = steps.iter().map(|step| step.time).sum();
         assert!(sum.abs_diff(total) < Duration::from_millis(1), "{sum:?}");
         assert!(steps.iter().all(|step| step.time > Duration::from_millis(100)));
-        assert!(steps.iter().all(|step| step.block_bytes % 4096 == 0 && step.depth > 0));
+        assert!(
+            steps
+                .iter()
+                .all(|step| step.block_bytes % 4096 == 0 && step.depth > 0)
+        );
         for size in SIZES {
             for depth in DEPTHS {
                 let same = |step: &&Step| {
-                    (step.kind, step.block_bytes, step.depth, step.beside) == (Kind::WriteDurable, size, depth, None)
+                    (step.kind, step.block_bytes, step.depth, step.beside)
+                        == (Kind::WriteDurable, size, depth, None)
                 };
                 assert_eq!(steps.iter().filter(same).count(), 1, "{size} {depth}");
             }

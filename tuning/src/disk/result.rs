@@ -25,6 +25,9 @@ pub struct Measured {
     pub kernel: String,
     /// How long it took, seconds.
     pub seconds: f64,
+    /// Share of the time in which some task waited for a CPU, percent; absent where the kernel does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_wait_percent: Option<u32>,
     /// What to know about it.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -131,7 +134,9 @@ pub fn parse(text: &str) -> Result<Measured, String> {
 /// The file's text.
 pub fn print(found: &Measured) -> String {
     let body = toml::to_string(found).expect("plain values");
-    format!("# Written by `turgo tune disk`; read by `turgo serve` at start. Measure again after a change of the disk.\n{body}")
+    format!(
+        "# Written by `turgo tune disk`; read by `turgo serve` at start. Measure again after a change of the disk.\n{body}"
+    )
 }
 
 fn find<'a>(rows: &'a [Row], kind: &str, bytes: u64, depth: usize) -> Option<&'a Row> {
@@ -161,7 +166,23 @@ fn enough(rows: &[Row], kind: &str, depths: &[usize], default: u32) -> u32 {
 /// Groups in flight: 2 hides the way from a completion to the next write. 1 where two at once move fewer bytes than one
 /// (the device takes flushes one by one and pays for the switch); 4 where they move a quarter more than two without
 /// doubling the tail. Judged by the journal's common sizes, 16 to 128 KiB, in geometric mean.
-pub fn suggest(rows: &[Row]) -> Suggested {
+///
+/// If tasks waited for CPUs meanwhile (`cpu_wait_percent`), the differences between depths are those of waiting, and the
+/// broker's defaults stand.
+pub fn suggest(rows: &[Row], cpu_wait_percent: Option<u32>) -> Suggested {
+    let is_disturbed = cpu_wait_percent.is_some_and(|percent| percent > BUSY_PERCENT);
+    let rows_of_depths = if is_disturbed { &[] } else { rows };
+    let found = depths(rows_of_depths);
+    Suggested {
+        cheap_group_bytes: depths(rows).cheap_group_bytes,
+        ..found
+    }
+}
+
+/// Waiting for CPUs above this share of the time makes a measurement one of the waiting.
+const BUSY_PERCENT: u32 = 25;
+
+fn depths(rows: &[Row]) -> Suggested {
     let sizes = [JOURNAL, 64 << 10, 128 << 10];
     let ratio = |of: &dyn Fn(&Row) -> f64, to: usize, from: usize| {
         let each: Vec<f64> = sizes
@@ -178,7 +199,11 @@ pub fn suggest(rows: &[Row]) -> Suggested {
     let rate = |row: &Row| row.bytes_per_second as f64;
     let tail = |row: &Row| row.latency.p99_us;
     let [one, two, four] = DEPTHS;
-    let groups_in_flight = match (ratio(&rate, two, one), ratio(&rate, four, two), ratio(&tail, four, two)) {
+    let groups_in_flight = match (
+        ratio(&rate, two, one),
+        ratio(&rate, four, two),
+        ratio(&tail, four, two),
+    ) {
         (Some(gain), _, _) if gain < 1.0 => 1,
         (_, Some(gain), Some(tail)) if gain >= 1.25 && tail <= 2.0 => 4,
         _ => 2,
@@ -223,8 +248,14 @@ pub fn bandwidth(rows: &[Row]) -> Bandwidth {
 }
 
 /// What an operator should doubt about the rows.
-pub fn doubts(rows: &[Row], kind: &str) -> Vec<String> {
+pub fn doubts(rows: &[Row], kind: &str, cpu_wait_percent: Option<u32>) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(percent) = cpu_wait_percent.filter(|percent| *percent > BUSY_PERCENT) {
+        notes.push(format!(
+            "other programs were busy: in {percent} % of the time something waited for a CPU, and latencies hold that too. No \
+             depth is suggested from it; measure again on a quiet machine"
+        ));
+    }
     let floor = find(rows, "write_durable", 4096, 1).map(|row| row.latency);
     if let Some(floor) = floor {
         if floor.p50_us < 5.0 {

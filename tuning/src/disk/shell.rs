@@ -68,6 +68,8 @@ pub fn measure(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<
         what: "writing ahead".into(),
     });
     let place = prepare(directory, options.time / 4)?;
+    let waited_before = cpu_wait();
+    let stepping = Instant::now();
     let mut rows = Vec::with_capacity(steps.len());
     for (index, step) in steps.iter().enumerate() {
         progress(Progress {
@@ -83,6 +85,13 @@ pub fn measure(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<
         })?;
         rows.push(row(step, &timed));
     }
+    let cpu_wait_percent = match (waited_before, cpu_wait()) {
+        (Some(before), Some(after)) => {
+            let share = after.saturating_sub(before) as f64 / stepping.elapsed().as_micros().max(1) as f64;
+            Some((share * 100.0).clamp(0.0, 100.0).round() as u32)
+        }
+        _ => None,
+    };
     let floor = rows
         .iter()
         .find(|row| row.kind == Kind::WriteDurable.name() && row.block_bytes == 4096 && row.depth == 1)
@@ -94,13 +103,21 @@ pub fn measure(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<
         date: result::date(now.as_secs()),
         kernel: facts.kernel_release.unwrap_or_default(),
         seconds: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-        notes: result::doubts(&rows, &kind),
+        cpu_wait_percent,
+        notes: result::doubts(&rows, &kind, cpu_wait_percent),
         identity: identity(directory),
         floor,
-        suggested: result::suggest(&rows),
+        suggested: result::suggest(&rows, cpu_wait_percent),
         bandwidth: result::bandwidth(&rows),
         measured: rows,
     })
+}
+
+/// Microseconds during which some task of this machine waited for a CPU (pressure stall information), if it is counted.
+fn cpu_wait() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/pressure/cpu").ok()?;
+    let some = text.lines().find(|line| line.starts_with("some"))?;
+    some.rsplit("total=").next()?.trim().parse().ok()
 }
 
 /// Refuses what cannot be measured honestly, before anything is written.
@@ -153,7 +170,8 @@ fn prepare(directory: &Path, budget: Duration) -> Result<Place, Refused> {
         });
     }
     let durable = Named::create(directory, "a")?;
-    let [with_sync, plain] = [libc::O_DIRECT | libc::O_DSYNC, libc::O_DIRECT].map(|flags| durable.open(flags));
+    let [with_sync, plain] =
+        [libc::O_DIRECT | libc::O_DSYNC, libc::O_DIRECT].map(|flags| durable.open(flags));
     let (with_sync, plain) = (with_sync?, plain?);
     drop(durable);
     let beside = Named::create(directory, "b")?;

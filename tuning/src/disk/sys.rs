@@ -113,7 +113,12 @@ pub fn run(work: &Work, budget: Duration, stop: Option<&AtomicBool>) -> io::Resu
     let mut bytes = [0u64; 2];
     let began = Instant::now();
     for slot in 0..work.depth {
-        submit(work, &mut flight, slot, next_block(work, blocks, &mut at, &mut random))?;
+        submit(
+            work,
+            &mut flight,
+            slot,
+            next_block(work, blocks, &mut at, &mut random),
+        )?;
     }
     while flight.pending > 0 {
         flight.wait()?;
@@ -148,7 +153,12 @@ pub fn run(work: &Work, budget: Duration, stop: Option<&AtomicBool>) -> io::Resu
                 None => elapsed >= budget,
             };
             if !is_over && !is_used_up {
-                submit(work, &mut flight, slot, next_block(work, blocks, &mut at, &mut random))?;
+                submit(
+                    work,
+                    &mut flight,
+                    slot,
+                    next_block(work, blocks, &mut at, &mut random),
+                )?;
             }
         }
     }
@@ -177,18 +187,10 @@ fn next_block(work: &Work, blocks: u64, at: &mut u64, random: &mut u64) -> u64 {
 }
 
 fn submit(work: &Work, flight: &mut Flight, slot: usize, block: u64) -> io::Result<()> {
-    let Flight {
-        ring,
-        slots,
-        pending,
-    } = flight;
+    let Flight { ring, slots, pending } = flight;
     let file = types::Fd(work.file.as_raw_fd());
     let state = &mut slots[slot];
-    let (pointer, len, offset) = (
-        state.buffer.pointer,
-        work.block as u32,
-        block * work.block as u64,
-    );
+    let (pointer, len, offset) = (state.buffer.pointer, work.block as u32, block * work.block as u64);
     let data = (slot as u64) << 1;
     let first = match work.kind {
         Kind::Read | Kind::ReadRandom => opcode::Read::new(file, pointer, len).offset(offset).build(),
@@ -198,14 +200,15 @@ fn submit(work: &Work, flight: &mut Flight, slot: usize, block: u64) -> io::Resu
     if work.kind == Kind::WriteThenSync {
         // Linked: the sync starts when the write is done.
         entries[0] = entries[0].clone().flags(Flags::IO_LINK);
-        let sync = opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build();
+        let sync = opcode::Fsync::new(file)
+            .flags(types::FsyncFlags::DATASYNC)
+            .build();
         entries.push(sync.user_data(data | 1));
     }
     state.since = Instant::now();
     // SAFETY: the buffer belongs to the slot and the slot to the flight, which waits for every completion before it gives
     // them up; `file` is borrowed for longer than the flight lives; the slot has no other request under way.
-    unsafe { ring.submission().push_multiple(&entries) }
-        .map_err(|_| io::Error::other("the ring is full"))?;
+    unsafe { ring.submission().push_multiple(&entries) }.map_err(|_| io::Error::other("the ring is full"))?;
     *pending += entries.len();
     // Submitted now: it must not wait for the next look at completions.
     loop {

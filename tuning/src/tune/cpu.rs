@@ -42,7 +42,12 @@ fn policies(host: &Host) -> Vec<String> {
     let mut policies: Vec<(usize, String)> = host
         .list(&base)
         .into_iter()
-        .filter_map(|name| Some((name.strip_prefix("policy")?.parse().ok()?, format!("{base}/{name}"))))
+        .filter_map(|name| {
+            Some((
+                name.strip_prefix("policy")?.parse().ok()?,
+                format!("{base}/{name}"),
+            ))
+        })
         .collect();
     policies.sort_unstable();
     policies.into_iter().map(|(_, path)| path).collect()
@@ -106,10 +111,9 @@ pub(super) fn idle_states(host: &Host) -> Vec<Item> {
         .is_some_and(|driver| driver != "none" && !driver.is_empty())
         || host.list(&format!("{CPU}/cpu0/cpuidle")).len() < 2
     {
-        return vec![
-            Item::new(knob, State::NotApplicable)
-                .note("this kernel puts no CPU to deep sleep: the hypervisor or the boot parameters see to that"),
-        ];
+        return vec![Item::new(knob, State::NotApplicable).note(
+            "this kernel puts no CPU to deep sleep: the hypervisor or the boot parameters see to that",
+        )];
     }
     match host.files().read(knob) {
         Ok(bytes) => {
@@ -246,12 +250,11 @@ pub(super) fn numa(host: &Host) -> Vec<Item> {
                 ],
             )
         })
-        .chain(host.nics.iter().map(|nic| {
-            (
-                nic.name.clone(),
-                vec![format!("{}/device/numa_node", nic.path())],
-            )
-        }));
+        .chain(
+            host.nics
+                .iter()
+                .map(|nic| (nic.name.clone(), vec![format!("{}/device/numa_node", nic.path())])),
+        );
     for (name, files) in places {
         let node = files
             .iter()
@@ -306,10 +309,7 @@ pub(super) fn irqbalance(host: &Host) -> Vec<Item> {
         ];
     }
     let bans: Vec<String> = ours.iter().map(|irq| format!("--banirq={irq}")).collect();
-    let arguments = host
-        .reading("/etc/default/irqbalance")
-        .text()
-        .unwrap_or_default();
+    let arguments = host.reading("/etc/default/irqbalance").text().unwrap_or_default();
     let given: Vec<&str> = arguments.split([' ', '"', '\'', '\n']).collect();
     let is_given = |ban: &String| given.iter().any(|word| word.ends_with(ban.as_str()));
     if bans.iter().all(is_given) {

@@ -9,11 +9,9 @@ use crate::host::{Device, Host, Irq};
 fn none(host: &Host) -> Option<Vec<Item>> {
     host.devices.is_empty().then(|| {
         let place = host.data_dir.display();
-        vec![
-            Item::new("devices", State::NotApplicable).note(format!(
-                "no block device is visible under {place}: a network filesystem, or a container that hides it"
-            )),
-        ]
+        vec![Item::new("devices", State::NotApplicable).note(format!(
+            "no block device is visible under {place}: a network filesystem, or a container that hides it"
+        ))]
     })
 }
 
@@ -23,9 +21,7 @@ fn number(host: &Host, path: &str) -> Option<u64> {
 
 /// A disk with a head. What a hypervisor says about it is a guess, mostly wrong.
 fn has_a_head(host: &Host, device: &Device) -> bool {
-    !device.is_nvme()
-        && !device.is_paravirtual()
-        && number(host, &device.queue("rotational")) == Some(1)
+    !device.is_nvme() && !device.is_paravirtual() && number(host, &device.queue("rotational")) == Some(1)
 }
 
 pub(super) fn scheduler(host: &Host) -> Vec<Item> {
@@ -246,9 +242,8 @@ pub(super) fn fstrim(host: &Host) -> Vec<Item> {
     if let Some(items) = none(host) {
         return items;
     }
-    let discards = |device: &Device| {
-        number(host, &device.queue("discard_max_bytes")).is_some_and(|bytes| bytes > 0)
-    };
+    let discards =
+        |device: &Device| number(host, &device.queue("discard_max_bytes")).is_some_and(|bytes| bytes > 0);
     if !host.devices.iter().any(discards) {
         return vec![Item::new("fstrim.timer", State::NotApplicable).note("no device here takes discards")];
     }
@@ -279,7 +274,11 @@ pub(super) fn measured(host: &Host) -> Vec<Item> {
                 "{run} (half a minute) tells the broker how many groups to keep in flight, and you the floor of its latency"
             ))];
         }
-        _ => return vec![Item::new(knob, State::Unknown).note("cannot be read; run as root or as the broker's user")],
+        _ => {
+            return vec![
+                Item::new(knob, State::Unknown).note("cannot be read; run as root or as the broker's user"),
+            ];
+        }
     };
     let found = match result::parse(&text) {
         Ok(found) => found,
@@ -295,9 +294,7 @@ pub(super) fn measured(host: &Host) -> Vec<Item> {
     vec![match found.identity.matches(&now) {
         Ok(()) => Item::new(knob, State::Ok).current(format!(
             "measured {}: a durable 4 KiB write takes {} us (p99 {} us)",
-            found.date,
-            found.floor.p50_us,
-            found.floor.p99_us
+            found.date, found.floor.p50_us, found.floor.p99_us
         )),
         Err(why) => Item::new(knob, State::Differs)
             .current("of another device")

@@ -69,7 +69,12 @@ const UNIT_LIMITS: [(&str, &str); 3] = [
 ];
 
 pub(super) fn limits(host: &Host) -> Vec<Item> {
-    let places = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    let places = [
+        "/etc/systemd/system",
+        "/run/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
     let unit = places
         .iter()
         .find_map(|place| host.reading(&format!("{place}/{UNIT}")).text());

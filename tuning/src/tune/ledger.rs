@@ -155,7 +155,8 @@ impl Ledger {
         if let Some(at) = self.entries.iter().position(|known| known.path == entry.path) {
             let known = self.entries.remove(at);
             let is_ours = known.undo(now, boot_id) == Undo::Restore;
-            let is_back = known.before.as_deref() == now && !(known.is_volatile() && known.boot_id != boot_id);
+            let is_back =
+                known.before.as_deref() == now && !(known.is_volatile() && known.boot_id != boot_id);
             if is_ours || is_back {
                 entry.before = known.before;
                 let mut written = known.written;

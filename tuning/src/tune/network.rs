@@ -49,13 +49,16 @@ pub(super) fn steering(host: &Host) -> Vec<Item> {
         return items;
     }
     if host.shard_cpus.len() < 2 {
-        return vec![Item::new("steering", State::NotApplicable).note("one shard: there is one place for a packet")];
+        return vec![
+            Item::new("steering", State::NotApplicable).note("one shard: there is one place for a packet"),
+        ];
     }
     let mut items = Vec::new();
     let mut in_software = false;
     for nic in &host.nics {
         if nic.receive.is_empty() {
-            items.push(Item::new(format!("queues of {}", nic.name), State::NotApplicable).note("none listed"));
+            items
+                .push(Item::new(format!("queues of {}", nic.name), State::NotApplicable).note("none listed"));
             continue;
         }
         if has_queue_for_each(host, nic) {
@@ -88,11 +91,7 @@ pub(super) fn steering(host: &Host) -> Vec<Item> {
         }
     }
     if in_software {
-        items.push(at_least(
-            host,
-            "/proc/sys/net/core/rps_sock_flow_entries",
-            FLOWS,
-        ));
+        items.push(at_least(host, "/proc/sys/net/core/rps_sock_flow_entries", FLOWS));
     }
     items
 }
@@ -146,11 +145,7 @@ pub(super) fn listen_queues(host: &Host) -> Vec<Item> {
 }
 
 pub(super) fn tcp(host: &Host) -> Vec<Item> {
-    let mut items = vec![exact(
-        host,
-        "/proc/sys/net/ipv4/tcp_slow_start_after_idle",
-        "0",
-    )];
+    let mut items = vec![exact(host, "/proc/sys/net/ipv4/tcp_slow_start_after_idle", "0")];
     for name in ["tcp_rmem", "tcp_wmem"] {
         let knob = format!("/proc/sys/net/ipv4/{name}");
         let Some(current) = host.reading(&knob).text() else {

@@ -46,10 +46,25 @@ fn groups_in_flight_follow_what_the_device_gains() {
         (1.9, 3.6, 2.5, 2),
         (1.5, 1.6, 1.0, 2),
     ] {
-        let found = suggest(&durable(two, four, tail)).groups_in_flight;
+        let found = suggest(&durable(two, four, tail), None).groups_in_flight;
         assert_eq!(found, groups, "{two} {four} {tail}");
     }
-    assert_eq!(suggest(&[]).groups_in_flight, 2);
+    assert_eq!(suggest(&[], None).groups_in_flight, 2);
+}
+
+#[test]
+fn what_was_measured_on_a_busy_machine_changes_nothing() {
+    let rows = durable(1.9, 3.6, 1.1);
+    assert_eq!(suggest(&rows, Some(25)).groups_in_flight, 4);
+    let busy = suggest(&rows, Some(26));
+    assert_eq!(
+        busy,
+        Suggested {
+            cheap_group_bytes: suggest(&rows, None).cheap_group_bytes,
+            ..suggest(&[], None)
+        }
+    );
+    assert!(doubts(&rows, "ext4", Some(60))[0].contains("60 %"));
 }
 
 #[test]
@@ -65,7 +80,7 @@ fn depths_are_the_least_that_fill_the_device() {
         row("read_random", 4096, 1, 4096 * 500, 1.0, 1.0),
         row("read_random", 4096, 32, 4096 * 9_000, 1.0, 1.0),
     ];
-    let found = suggest(&rows);
+    let found = suggest(&rows, None);
     assert_eq!((found.drain_depth, found.read_depth), (2, 8));
     let band = bandwidth(&rows);
     assert_eq!(
@@ -73,26 +88,29 @@ fn depths_are_the_least_that_fill_the_device() {
         (800, 9_000)
     );
     // Nothing measured: what the broker does anyway.
-    assert_eq!((suggest(&[]).drain_depth, suggest(&[]).read_depth), (4, 8));
+    assert_eq!(
+        (suggest(&[], None).drain_depth, suggest(&[], None).read_depth),
+        (4, 8)
+    );
 }
 
 #[test]
 fn cheap_groups_end_where_size_costs() {
     let mut rows = durable(1.0, 1.0, 1.0);
     rows.push(row("write_durable", 256 << 10, 1, 1, 201.0, 300.0));
-    assert_eq!(suggest(&rows).cheap_group_bytes, 128 << 10);
+    assert_eq!(suggest(&rows, None).cheap_group_bytes, 128 << 10);
 }
 
 #[test]
 fn implausible_and_thin_measurements_are_doubted() {
     let mut rows = durable(1.0, 1.0, 1.0);
-    assert_eq!(doubts(&rows, "ext4"), Vec::<String>::new());
+    assert_eq!(doubts(&rows, "ext4", Some(3)), Vec::<String>::new());
     rows[0].latency.p50_us = 2.0;
     rows[0].latency.samples = 10;
     let mut slow = row("write", 1 << 20, 4, 1_000, 1.0, 1.0);
     slow.late_bytes_per_second = 100;
     rows.push(slow);
-    let notes = doubts(&rows, "btrfs");
+    let notes = doubts(&rows, "btrfs", Some(3));
     for part in [
         "no device is that fast",
         "rests on 10 writes",
@@ -110,6 +128,7 @@ fn whole() -> Measured {
         date: date(1_795_261_200),
         kernel: "6.12".into(),
         seconds: 30.0,
+        cpu_wait_percent: Some(3),
         notes: vec!["a \"note\"".into()],
         identity: Identity {
             device: "nvme0n1".into(),
@@ -120,7 +139,7 @@ fn whole() -> Measured {
             filesystem: "ext4".into(),
         },
         floor: rows[0].latency,
-        suggested: suggest(&rows),
+        suggested: suggest(&rows, None),
         bandwidth: bandwidth(&rows),
         measured: rows,
     }
