@@ -48,3 +48,22 @@ fn served_versions_are_as_documented() {
     keep("docs/protocol.md", "served versions", &table);
     keep("README.md", "served versions", &table);
 }
+
+#[test]
+fn tuners_are_as_documented() {
+    let mut table = String::from("| tuner | about | sets | why | effect | risk | source |\n|-|-|-|-|-|-|-|\n");
+    for tuner in turgo_tuning::tune::TUNERS {
+        let _ = writeln!(
+            table,
+            "| `{}` | {} | {} | {} | {} | {} | {} |",
+            tuner.name,
+            tuner.category.name(),
+            tuner.title,
+            tuner.why,
+            tuner.effect,
+            tuner.risk,
+            tuner.source
+        );
+    }
+    keep("docs/tuning.md", "tuners", &table);
+}

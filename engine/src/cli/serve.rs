@@ -8,6 +8,7 @@ use turgo_tuning::preflight::{self, Report, Verdict};
 
 use super::args::{Format, ServeArgs};
 use super::exit::{self, CliError};
+use crate::config::disk::Numbers;
 use crate::config::{self, Flag, LogFormat, NodeConfig};
 
 /// Variables with valid names and values; others cannot be ours.
@@ -64,13 +65,17 @@ fn start(config: NodeConfig, check: bool, serve: super::Serve) -> ExitCode {
     let report = preflight::check(&preflight::Inputs {
         root: PathBuf::from("/"),
         data_dir: config.data_dir.clone(),
-        fresh: std::fs::read_dir(&config.data_dir).map_or(true, |mut entries| entries.next().is_none()),
+        fresh: is_fresh(&config.data_dir),
         shards: config.cores.unwrap_or(0),
         connections: config.max_connections,
         journal_bytes_per_shard: config.journal_ring_bytes,
         produce_stop_free_percent: config.produce_stop_free_percent,
     });
     show(&config, &report);
+    if !report.is_fatal() {
+        let numbers = Numbers::of(&config, &turgo_tuning::disk::load(&config.data_dir));
+        show_disk(&config, &numbers);
+    }
     if report.is_fatal() {
         eprintln!("not started: see the errors above");
         return ExitCode::from(exit::UNFIT);
@@ -79,6 +84,50 @@ fn start(config: NodeConfig, check: bool, serve: super::Serve) -> ExitCode {
         return ExitCode::from(exit::OK);
     }
     serve(config, report)
+}
+
+/// Whether a directory holds no data yet; what `turgo tune disk` leaves is none.
+fn is_fresh(directory: &Path) -> bool {
+    std::fs::read_dir(directory).map_or(true, |entries| {
+        entries
+            .flatten()
+            .all(|entry| entry.file_name() == turgo_tuning::disk::result::NAME)
+    })
+}
+
+/// The disk's part of the start-up report: the numbers in force, with their sources.
+fn show_disk(config: &NodeConfig, numbers: &Numbers) {
+    let ignored = numbers.ignored.as_deref();
+    match config.log_format {
+        LogFormat::Text => {
+            if let Some(why) = ignored {
+                eprintln!("warning: {why} [disk_measured]");
+            }
+            eprintln!("{numbers}");
+        }
+        LogFormat::Json => {
+            if let Some(why) = ignored {
+                let line = serde_json::json!({
+                    "level": "warn", "target": "preflight", "code": "disk_measured", "msg": why,
+                });
+                eprintln!("{line}");
+            }
+            let floor = numbers.floor.as_ref();
+            let line = serde_json::json!({
+                "level": "info",
+                "target": "preflight",
+                "code": "disk",
+                "msg": numbers.to_string(),
+                "groups_in_flight": numbers.groups_in_flight.value,
+                "drain_depth": numbers.drain_depth.value,
+                "read_depth": numbers.read_depth.value,
+                "floor_p50_us": floor.map(|(floor, _)| floor.p50_us),
+                "floor_p99_us": floor.map(|(floor, _)| floor.p99_us),
+                "measured": floor.map(|(_, date)| date),
+            });
+            eprintln!("{line}");
+        }
+    }
 }
 
 /// The machine's part of the start-up report, in the form of the log.

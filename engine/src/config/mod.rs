@@ -8,6 +8,7 @@
 //! `cli` calls [`load`]; the engine reads [`NodeConfig`]. Nothing here looks at the machine: `auto` values
 //! stay `None` until the start-up code, which knows cores and memory, derives them.
 
+pub mod disk;
 mod error;
 mod layers;
 mod print;
@@ -85,6 +86,12 @@ pub struct NodeConfig {
     pub journal_ring_bytes: u64,
     /// Each journal file, bytes, a multiple of 4 KiB.
     pub journal_file_bytes: u64,
+    /// Journal groups under way at once on each core; `None`: see [`disk::Numbers`].
+    pub groups_in_flight: Option<u32>,
+    /// Chunk writes at once on each core; `None`: see [`disk::Numbers`].
+    pub drain_depth: Option<u32>,
+    /// Catch-up reads at once on each core; `None`: see [`disk::Numbers`].
+    pub read_depth: Option<u32>,
     /// Memory for record data, all cores, bytes; `None`: see [`NodeConfig::memory_for`].
     pub memory_storage_bytes: Option<u64>,
     /// Memory for requests and answers, all cores, bytes; `None`: see [`NodeConfig::memory_for`].
@@ -137,6 +144,9 @@ impl NodeConfig {
             idle_timeout: Duration::from_millis(number("network", "idle_timeout")),
             journal_ring_bytes: number("journal", "ring_bytes"),
             journal_file_bytes: number("journal", "file_bytes"),
+            groups_in_flight: value("disk", "groups_in_flight").number().map(|n| n as u32),
+            drain_depth: value("disk", "drain_depth").number().map(|n| n as u32),
+            read_depth: value("disk", "read_depth").number().map(|n| n as u32),
             memory_storage_bytes: value("memory", "storage").number(),
             memory_network_bytes: value("memory", "network").number(),
             produce_stop_free_percent: value("space", "produce_stop_free").percent(),

@@ -230,6 +230,30 @@ pub static SETTINGS: &[Setting] = &[
         "Size of each file of the journal. The ring holds at least four.",
     ),
     setting(
+        "disk",
+        "groups_in_flight",
+        Kind::CountOrAuto { min: 1, max: 4 },
+        "auto",
+        None,
+        "Journal groups that each core keeps under way at once. auto: as `turgo tune disk` measured this device, else 2.",
+    ),
+    setting(
+        "disk",
+        "drain_depth",
+        Kind::CountOrAuto { min: 1, max: 64 },
+        "auto",
+        None,
+        "Chunk writes of each core at once, from memory to segments. auto: as measured, else 4.",
+    ),
+    setting(
+        "disk",
+        "read_depth",
+        Kind::CountOrAuto { min: 1, max: 64 },
+        "auto",
+        None,
+        "Reads of each core at once for consumers that catch up. auto: as measured, else 8.",
+    ),
+    setting(
         "memory",
         "storage",
         Kind::SizeOrAuto {

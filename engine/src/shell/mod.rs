@@ -23,6 +23,7 @@ use turgo_storage::StoreConfig;
 use turgo_tuning::preflight::Report;
 
 use crate::cli::exit;
+use crate::config::disk::Numbers;
 use crate::config::{HostPort, LogFormat, NodeConfig};
 use crate::node::Node;
 pub use core::Report as CoreReport;
@@ -56,6 +57,7 @@ pub fn serve(config: NodeConfig, machine: Report) -> ExitCode {
                 }
             };
             log::event("stopping", &[("signal", &signal)]);
+            notify::tell("STOPPING=1");
             running.stop()
         }
         Err(error) => {
@@ -130,7 +132,7 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         ));
     }
     let random = core::random();
-    let store = StoreConfig {
+    let mut store = StoreConfig {
         journal_file_bytes: config.journal_file_bytes,
         journal_files_max: (config.journal_ring_bytes / config.journal_file_bytes).max(4) as u32,
         memory_bytes: memory.storage_bytes / n as u64,
@@ -143,6 +145,7 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         .clamp(64, 4096),
         ..StoreConfig::default()
     };
+    Numbers::of(config, &turgo_tuning::disk::load(&data_dir)).apply(&mut store);
     let shared = Arc::new(Shared {
         started,
         data_dir: data_dir.clone(),
@@ -164,6 +167,7 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
                 .collect(),
         ),
     });
+    notify::start(&shared)?;
     if let Some(admin) = admin {
         let (address, shared) = (admin.local_addr().ok(), shared.clone());
         std::thread::Builder::new()
@@ -264,6 +268,7 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         }
     }
     shared.ready.store(true, Ordering::Release);
+    notify::tell("READY=1");
     log::event(
         "serving",
         &[

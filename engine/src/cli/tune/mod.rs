@@ -45,9 +45,8 @@ pub fn run(args: &TuneArgs, writer: &mut dyn Write) -> Result<(), CliError> {
     if let TuneCommand::Explain { names } = &args.command {
         return show::explain(&chosen(names, &[])?, &mut out);
     }
-    let files = Below::new(&common.root).map_err(|error| {
-        CliError::Usage(format!("--root {}: {error}", common.root.display()))
-    })?;
+    let files = Below::new(&common.root)
+        .map_err(|error| CliError::Usage(format!("--root {}: {error}", common.root.display())))?;
     let host = Host::read(&files, &scope(common, &config));
     let machine = Machine {
         files: &files,
@@ -107,7 +106,12 @@ pub fn run(args: &TuneArgs, writer: &mut dyn Write) -> Result<(), CliError> {
         } => {
             let report = machine.check(chosen)?;
             let lines = act::preview(&files, &act::changes(&report, *persist));
-            let reason = |name: &str| TUNERS.iter().find(|tuner| tuner.name == name).map(|tuner| tuner.why);
+            let reason = |name: &str| {
+                TUNERS
+                    .iter()
+                    .find(|tuner| tuner.name == name)
+                    .map(|tuner| tuner.why)
+            };
             let text = tune::script::script(&lines, &reason, *undo);
             if out.is_json() {
                 return out.json(&json!({"schema": SCHEMA, "command": "script", "script": text}));
@@ -119,7 +123,11 @@ pub fn run(args: &TuneArgs, writer: &mut dyn Write) -> Result<(), CliError> {
 }
 
 fn status(code: u8) -> Result<(), CliError> {
-    if code == 0 { Ok(()) } else { Err(CliError::Status(code)) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(CliError::Status(code))
+    }
 }
 
 fn refused(error: ActError) -> CliError {
@@ -211,17 +219,9 @@ impl Machine<'_> {
         let first = time("before")?;
         let changes = act::changes(&before, persist);
         let now = super::sys::clock_ms().max(0) as u64 / 1000;
-        let lines: Vec<Done> =
-            act::apply(self.files, &changes, now, &self.host.boot_id).map_err(refused)?;
+        let lines: Vec<Done> = act::apply(self.files, &changes, now, &self.host.boot_id).map_err(refused)?;
         let second = time("after")?;
-        show::changes(
-            "apply",
-            false,
-            &lines,
-            &left(&before),
-            first.zip(second),
-            out,
-        )?;
+        show::changes("apply", false, &lines, &left(&before), first.zip(second), out)?;
         if hold {
             out.writer.flush()?;
             // A refused setting is no reason not to hold the others: the log has it.

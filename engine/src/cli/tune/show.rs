@@ -60,7 +60,12 @@ pub fn list(report: &Report, out: &mut Out) -> Result<(), CliError> {
     let mut table = Table::new(&["NAME", "ABOUT", "STATE", "NOW", "WANTED", "SETS"]);
     for found in &report.tuners {
         let worst = found.items.iter().find(|item| item.state == found.state);
-        let more = match found.items.iter().filter(|item| item.state == found.state).count() {
+        let more = match found
+            .items
+            .iter()
+            .filter(|item| item.state == found.state)
+            .count()
+        {
             0 | 1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
