@@ -51,7 +51,8 @@ fn served_versions_are_as_documented() {
 
 #[test]
 fn tuners_are_as_documented() {
-    let mut table = String::from("| tuner | about | sets | why | effect | risk | source |\n|-|-|-|-|-|-|-|\n");
+    let mut table =
+        String::from("| tuner | about | sets | why | effect | risk | source |\n|-|-|-|-|-|-|-|\n");
     for tuner in turgo_tuning::tune::TUNERS {
         let _ = writeln!(
             table,

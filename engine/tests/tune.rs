@@ -419,20 +419,30 @@ fn systemd_is_told_of_the_start_of_life_and_of_the_stop() {
         .set_read_timeout(Some(std::time::Duration::from_secs(120)))
         .unwrap();
     let data = dir.path().join("data");
-    let mut child = command(&["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--cores", "1"])
-        .arg("--data")
-        .arg(&data)
-        .env("NOTIFY_SOCKET", &socket)
-        .env("WATCHDOG_USEC", "600000")
-        .stderr(Stdio::null())
-        .spawn()
-        .map(Serving)
-        .unwrap();
+    let mut child = command(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "off",
+        "--cores",
+        "1",
+    ])
+    .arg("--data")
+    .arg(&data)
+    .env("NOTIFY_SOCKET", &socket)
+    .env("WATCHDOG_USEC", "600000")
+    .stderr(Stdio::null())
+    .spawn()
+    .map(Serving)
+    .unwrap();
     let hear = |wanted: &str| {
         let mut buf = [0; 512];
         let mut heard = String::new();
         while !heard.lines().any(|line| line == wanted) {
-            let len = listener.recv(&mut buf).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+            let len = listener
+                .recv(&mut buf)
+                .unwrap_or_else(|error| panic!("{wanted}: {error}"));
             heard = String::from_utf8_lossy(&buf[..len]).into_owned();
         }
     };
@@ -440,7 +450,13 @@ fn systemd_is_told_of_the_start_of_life_and_of_the_stop() {
     hear("WATCHDOG=1");
     hear("WATCHDOG=1");
     let pid = child.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     hear("STOPPING=1");
     assert!(child.0.wait().unwrap().success());
 }

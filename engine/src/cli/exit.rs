@@ -83,7 +83,9 @@ impl From<std::io::Error> for CliError {
 pub fn finish(result: Result<(), CliError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(OK),
-        Err(error @ (CliError::BrokenPipe | CliError::Interrupted | CliError::Status(_))) => ExitCode::from(error.code()),
+        Err(error @ (CliError::BrokenPipe | CliError::Interrupted | CliError::Status(_))) => {
+            ExitCode::from(error.code())
+        }
         Err(error) => {
             eprintln!("turgo: {error}");
             ExitCode::from(error.code())
