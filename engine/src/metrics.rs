@@ -82,30 +82,30 @@ fn requests(out: &mut String, reports: &[Report]) {
 }
 
 fn latencies(out: &mut String, reports: &[Report]) {
+    let _ = writeln!(out, "# TYPE turgo_request_seconds summary");
+    for (shard, report) in reports.iter().enumerate() {
+        for (request, histogram) in &report.stats.requests_latency {
+            let labels = format!("shard=\"{shard}\",request=\"{request}\"");
+            summary(out, "turgo_request_seconds", &labels, histogram);
+        }
+    }
     let _ = writeln!(out, "# TYPE turgo_request_stage_seconds summary");
     for (shard, report) in reports.iter().enumerate() {
-        for (stage, histogram) in &report.stats.latencies {
-            summary(out, shard, stage, histogram);
+        for (stage, histogram) in &report.stats.stages {
+            let labels = format!("shard=\"{shard}\",stage=\"{stage}\"");
+            summary(out, "turgo_request_stage_seconds", &labels, histogram);
         }
     }
 }
 
-fn summary(out: &mut String, shard: usize, stage: &str, histogram: &Histogram<u64>) {
-    let labels = format!("shard=\"{shard}\",stage=\"{stage}\"");
+fn summary(out: &mut String, name: &str, labels: &str, histogram: &Histogram<u64>) {
     for q in QUANTILES {
         let seconds = histogram.value_at_quantile(q) as f64 / 1e6;
-        let _ = writeln!(
-            out,
-            "turgo_request_stage_seconds{{{labels},quantile=\"{q}\"}} {seconds:.6}"
-        );
+        let _ = writeln!(out, "{name}{{{labels},quantile=\"{q}\"}} {seconds:.6}");
     }
     let sum = histogram.mean() * histogram.len() as f64 / 1e6;
-    let _ = writeln!(out, "turgo_request_stage_seconds_sum{{{labels}}} {sum:.6}");
-    let _ = writeln!(
-        out,
-        "turgo_request_stage_seconds_count{{{labels}}} {}",
-        histogram.len()
-    );
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {sum:.6}");
+    let _ = writeln!(out, "{name}_count{{{labels}}} {}", histogram.len());
 }
 
 fn store(out: &mut String, reports: &[Report]) {

@@ -69,10 +69,21 @@ macro_rules! stats {
             pub fetch_latency: Latency,
             /// The same for everything else.
             pub other_latency: Latency,
-            /// From decoding a Produce to all its batches being appended on this core or handed to others.
-            pub append_latency: Latency,
+            /// From the first bytes of a frame that came in pieces to its last.
+            pub read_stage: Latency,
+            /// From a Produce being whole to its batches being appended on this core or handed to others: decoding,
+            /// validation, the copy into journal and tail.
+            pub append_stage: Latency,
+            /// From a message being left for another core to that core taking it up, either way.
+            pub hop_stage: Latency,
+            /// From a batch being appended to its group going to the device.
+            pub journal_stage: Latency,
+            /// From there to the group and all before it being on stable media.
+            pub device_stage: Latency,
+            /// From there to the answer being ready on the owner's core.
+            pub commit_stage: Latency,
             /// From an answer being ready to the socket having taken it.
-            pub write_latency: Latency,
+            pub write_stage: Latency,
         }
         impl ShardStats {
             /// The counters' values.
@@ -157,12 +168,19 @@ impl ShardStats {
             counts: self.counts(),
             requests: self.requests.borrow().clone(),
             errors: self.errors.borrow().clone(),
-            latencies: vec![
+            requests_latency: vec![
                 ("produce", self.produce_latency.copy()),
                 ("fetch", self.fetch_latency.copy()),
                 ("other", self.other_latency.copy()),
-                ("append", self.append_latency.copy()),
-                ("write", self.write_latency.copy()),
+            ],
+            stages: vec![
+                ("read", self.read_stage.copy()),
+                ("append", self.append_stage.copy()),
+                ("hop", self.hop_stage.copy()),
+                ("journal", self.journal_stage.copy()),
+                ("device", self.device_stage.copy()),
+                ("commit", self.commit_stage.copy()),
+                ("write", self.write_stage.copy()),
             ],
         }
     }
@@ -177,6 +195,8 @@ pub struct Snapshot {
     pub requests: std::collections::BTreeMap<i16, u64>,
     /// Error answers by API key and code.
     pub errors: std::collections::BTreeMap<(i16, i16), u64>,
-    /// Histograms by stage, microseconds.
-    pub latencies: Vec<(&'static str, Histogram<u64>)>,
+    /// Whole requests by kind, microseconds.
+    pub requests_latency: Vec<(&'static str, Histogram<u64>)>,
+    /// Stages of a request, in order, microseconds; journal, device and commit are those of a Produce.
+    pub stages: Vec<(&'static str, Histogram<u64>)>,
 }

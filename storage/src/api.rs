@@ -29,6 +29,15 @@ pub struct Advance {
     pub durable_end: i64,
 }
 
+/// When the newest durable group went to the device and came back, on [`crate::Env::now_ns`]'s clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Commit {
+    /// Its write was submitted.
+    pub submitted_ns: u64,
+    /// It and all before it were complete.
+    pub completed_ns: u64,
+}
+
 /// Called with the logs whose durable end moved, once per completed group and in LSN order. It must not call back into
 /// the store; it may wake tasks that do.
 pub type OnCommit = Rc<dyn Fn(&[Advance])>;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use hdrhistogram::Histogram;
 
 use crate::api::{
-    Durability, LogSettings, OnCommit, PartitionId, PlantedFaults, Pressure, StoreConfig, Summary,
+    Commit, Durability, LogSettings, OnCommit, PartitionId, PlantedFaults, Pressure, StoreConfig, Summary,
 };
 use crate::env::Env;
 use crate::epochs::Epochs;
@@ -357,6 +357,8 @@ pub(crate) struct Core<E: Env> {
 
     pub space: RefCell<SpaceWatch>,
     pub counters: RefCell<Counters>,
+    /// See [`Commit`].
+    pub last_commit: Cell<Commit>,
 
     /// Something to submit, or a reason to look again.
     pub journal_wake: Notify,
@@ -427,6 +429,7 @@ impl<E: Env> Core<E> {
             drain_stalled: Cell::new(false),
             space: RefCell::new(SpaceWatch::new(limits)),
             counters: RefCell::new(Counters::new()),
+            last_commit: Cell::default(),
             journal_wake: Notify::default(),
             durable_moved: Notify::default(),
             work_wake: Notify::default(),

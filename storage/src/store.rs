@@ -168,6 +168,12 @@ impl<E: Env> Store<E> {
             .map_err(|e| StoreError::Io(e.to_string()))
     }
 
+    /// Times of the newest durable group. In a commit callback, and in the tasks that it wakes, this is the group that
+    /// made their batches durable.
+    pub fn last_commit(&self) -> Commit {
+        self.core.last_commit.get()
+    }
+
     /// Gauges, counters and distributions since the store opened.
     pub fn metrics(&self) -> StoreMetrics {
         let core = &self.core;

@@ -239,6 +239,7 @@ impl<E: Env> Shard<E> {
             from: self.index,
             call,
             op,
+            at_ns: self.env.now_ns(),
         });
         filled
     }
@@ -255,16 +256,30 @@ impl<E: Env> Shard<E> {
     /// Takes a message of another core. Produce is appended before this returns; everything else may wait.
     pub fn receive(self: &Rc<Self>, message: Message) {
         self.note_activity();
+        let arrived = |at_ns| {
+            let hop = self.env.now_ns().saturating_sub(at_ns);
+            self.stats.hop_stage.record_ns(hop);
+        };
         match message {
-            Message::Return { call, answer } => {
+            Message::Return { call, answer, at_ns } => {
+                arrived(at_ns);
                 if let Some(fill) = self.calls.borrow_mut().remove(&call) {
                     fill.fill(answer);
                 }
             }
             Message::Connection(connection) => self.arrivals.push(connection),
-            Message::Call { from, call, op } => {
-                let outbox = self.outboxes[from].clone();
-                let reply = move |answer| outbox.push(Message::Return { call, answer });
+            Message::Call {
+                from,
+                call,
+                op,
+                at_ns,
+            } => {
+                arrived(at_ns);
+                let (outbox, env) = (self.outboxes[from].clone(), self.env.clone());
+                let reply = move |answer| {
+                    let at_ns = env.now_ns();
+                    outbox.push(Message::Return { call, answer, at_ns });
+                };
                 match op {
                     Op::Produce(op) => {
                         let deadline_ms = op.deadline_ms;

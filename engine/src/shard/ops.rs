@@ -311,6 +311,8 @@ pub enum Message {
         call: u64,
         /// What to do.
         op: Op,
+        /// When it was left for the other core.
+        at_ns: u64,
     },
     /// An answer.
     Return {
@@ -318,6 +320,8 @@ pub enum Message {
         call: u64,
         /// The result.
         answer: Answer,
+        /// When it was left for the other core.
+        at_ns: u64,
     },
     /// A connection for the receiving core to serve.
     Connection(super::Accepted),

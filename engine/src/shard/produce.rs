@@ -39,6 +39,8 @@ pub struct Pending {
     results: Vec<Produced>,
     /// One count per partition that is not committed yet.
     done: Rc<Countdown>,
+    /// When the last of them was appended.
+    appended_ns: u64,
     /// The later parts of the request, and their slots.
     rest: Option<(Vec<u32>, Filled<Pending>)>,
 }
@@ -169,7 +171,11 @@ impl<E: Env> Shard<E> {
         let _timer = self.timers.arm(deadline_ms, late.clone());
         let mut results = Vec::new();
         loop {
+            let waits = !pending.done.is_complete();
             let in_time = late.unless_first(pending.done.wait()).await.is_some();
+            if waits && in_time {
+                self.note_stages(pending.appended_ns);
+            }
             results.extend(pending.results.into_iter().map(|mut result| {
                 if !in_time && result.error.is_none() && !self.is_committed(&result) {
                     result = self.timed_out(result.slot);
@@ -197,6 +203,21 @@ impl<E: Env> Shard<E> {
                 }
             }
         }
+    }
+
+    /// How long batches appended at `appended_ns` took to be committed just now, stage by stage.
+    fn note_stages(&self, appended_ns: u64) {
+        let commit = self.store.last_commit();
+        let stats = &self.stats;
+        stats
+            .journal_stage
+            .record_ns(commit.submitted_ns.saturating_sub(appended_ns));
+        stats
+            .device_stage
+            .record_ns(commit.completed_ns.saturating_sub(commit.submitted_ns));
+        stats
+            .commit_stage
+            .record_ns(self.env.now_ns().saturating_sub(commit.completed_ns));
     }
 
     fn timed_out(&self, slot: u32) -> Produced {
@@ -228,6 +249,7 @@ impl<E: Env> Shard<E> {
                 }
             }
         }
+        pending.appended_ns = self.env.now_ns();
         pending
     }
 

@@ -199,7 +199,7 @@ async fn read_requests<E: Env>(
         };
         match in_flight {
             InFlight::Produce(produce) => {
-                shard.stats.append_latency.record_ns(shard.env.now_ns() - arrived);
+                shard.stats.append_stage.record_ns(shard.env.now_ns() - arrived);
                 let (fill, answer) = oneshot();
                 window.count.set(window.count.get() + 1);
                 slots.push(Slot { answer });
@@ -257,7 +257,7 @@ async fn write_answers<E: Env>(
                     return;
                 }
                 shard.stats.bytes_out.add(bytes as u64);
-                shard.stats.write_latency.record_ns(shard.env.now_ns() - ready);
+                shard.stats.write_stage.record_ns(shard.env.now_ns() - ready);
             }
             Some(Ok(None)) => {}
             Some(Err(_)) | None => return,
@@ -308,9 +308,16 @@ impl<E: Env> Source<E> {
     /// The next frame without its length, and the memory it holds.
     async fn next(&mut self) -> Result<(Bytes, BudgetGuard), Ended> {
         let mut memory = None;
+        let mut pieces = (0, 0);
         loop {
             match self.frames.next_frame() {
                 Ok(Some(frame)) => {
+                    // What came in one piece waited for nobody.
+                    let (count, first_ns) = pieces;
+                    if count > 1 {
+                        let stage = &self.shard.stats.read_stage;
+                        stage.record_ns(self.shard.env.now_ns() - first_ns);
+                    }
                     let memory = memory.unwrap_or_else(|| self.shard.request_memory.charge(frame.len()));
                     return Ok((frame, memory));
                 }
@@ -328,6 +335,10 @@ impl<E: Env> Source<E> {
                 return Err(Ended::Closed);
             }
             self.frames.filled(n);
+            if pieces.0 == 0 {
+                pieces.1 = self.shard.env.now_ns();
+            }
+            pieces.0 += 1;
             self.last_active.set(self.shard.now_ms());
             self.shard.stats.bytes_in.add(n as u64);
         }

@@ -89,6 +89,7 @@ pub(crate) struct InFlight {
     pub done: bool,
     pub ends: Vec<GroupEnd>,
     pub since_ns: u64,
+    pub submitted_ns: u64,
 }
 
 /// See the module's header.
@@ -290,6 +291,7 @@ impl Journal {
             done: false,
             ends: group.ends,
             since_ns: group.since_ns,
+            submitted_ns: now_ns,
         });
         self.next_seq += 1;
         self.prev_crc = crc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ring::At;
 use super::{InFlight, encode};
-use crate::api::{Advance, Pressure};
+use crate::api::{Advance, Commit, Pressure};
 use crate::core::{Core, Phase};
 use crate::env::{ALIGN, Class, Env, File, IoBuf, OpenMode};
 use crate::format::group::SEAL;
@@ -144,6 +144,12 @@ impl<E: Env> Core<E> {
             counters.group_bytes.saturating_record(total as u64);
             for group in &durable {
                 counters.wait_us.saturating_record(us(group.since_ns));
+            }
+            if let Some(group) = durable.last() {
+                self.last_commit.set(Commit {
+                    submitted_ns: group.submitted_ns,
+                    completed_ns: now,
+                });
             }
         }
         self.committed(durable);
