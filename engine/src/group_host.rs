@@ -8,13 +8,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use turgo_net::records::{Attributes, BatchBuilder};
 use turgo_storage::PartitionId;
 use turgo_storage::env::{Class, Env};
 
-use crate::configs::NodeSettings;
+use crate::configs::{NodeSettings, ResourceType};
+use crate::groups::consumer::cluster::{Cluster, Overrides, TopicInfo};
 use crate::groups::messages::{Caller, Request, Response};
 use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};
 use crate::shard::Shard;
@@ -42,6 +43,84 @@ struct Host<E: Env> {
     next_ticket: Cell<Ticket>,
 }
 
+/// The cluster as coordinators see it: the metadata that this core has applied.
+struct Known<E: Env>(Weak<Shard<E>>);
+
+impl<E: Env> std::fmt::Debug for Known<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Known")
+    }
+}
+
+impl<E: Env> Cluster for Known<E> {
+    fn topic(&self, name: &str) -> Option<TopicInfo> {
+        let shard = self.0.upgrade()?;
+        let metadata = shard.metadata();
+        let topic = metadata.topic(name)?;
+        Some(TopicInfo {
+            id: topic.id,
+            partitions: i32::try_from(topic.count()).unwrap_or(i32::MAX),
+        })
+    }
+
+    fn name(&self, id: &[u8; 16]) -> Option<String> {
+        let shard = self.0.upgrade()?;
+        let metadata = shard.metadata();
+        Some(metadata.topic_by_id(id)?.name.clone())
+    }
+
+    fn racks(&self, name: &str) -> Vec<Vec<String>> {
+        let Some(shard) = self.0.upgrade() else {
+            return Vec::new();
+        };
+        let metadata = shard.metadata();
+        let rack = |broker: &i32| metadata.broker(*broker).and_then(|broker| broker.rack.clone());
+        let Some(topic) = metadata.topic(name) else {
+            return Vec::new();
+        };
+        if topic
+            .partitions
+            .iter()
+            .all(|p| p.replicas.iter().all(|broker| rack(broker).is_none()))
+        {
+            return Vec::new();
+        }
+        topic
+            .partitions
+            .iter()
+            .map(|partition| partition.replicas.iter().filter_map(rack).collect())
+            .collect()
+    }
+
+    fn each_topic(&self, each: &mut dyn FnMut(&str)) {
+        if let Some(shard) = self.0.upgrade() {
+            shard.metadata().topics().for_each(|topic| each(&topic.name));
+        }
+    }
+
+    fn version(&self) -> i64 {
+        let version = self.0.upgrade().map_or(0, |shard| shard.metadata().applied());
+        i64::try_from(version).unwrap_or(i64::MAX)
+    }
+
+    fn overrides(&self, group: &str) -> Overrides {
+        let Some(shard) = self.0.upgrade() else {
+            return Overrides::default();
+        };
+        let metadata = shard.metadata();
+        let set = metadata.overrides(ResourceType::Group, group);
+        let number = |name: &str| set.get(name).and_then(|text| text.trim().parse().ok());
+        if set.is_empty() {
+            return Overrides::default();
+        }
+        Overrides {
+            session_timeout_ms: number("consumer.session.timeout.ms"),
+            heartbeat_interval_ms: number("consumer.heartbeat.interval.ms"),
+            assignment_interval_ms: number("consumer.assignment.interval.ms"),
+        }
+    }
+}
+
 impl<E: Env> Shard<E> {
     /// Starts a coordinator if the partition belongs to the internal topic.
     pub(crate) fn adopt_coordinator(self: &Rc<Self>, partition: Rc<Partition<E>>) {
@@ -53,7 +132,10 @@ impl<E: Env> Shard<E> {
             return;
         }
         let host = Rc::new(Host {
-            coordinator: RefCell::new(Coordinator::new(self.group_config())),
+            coordinator: RefCell::new(Coordinator::in_cluster(
+                self.group_config(),
+                Rc::new(Known(Rc::downgrade(self))),
+            )),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             partition: partition.clone(),
@@ -159,6 +241,13 @@ impl<E: Env> Shard<E> {
         }
     }
 
+    /// Topics changed; `created` if there is a new one.
+    pub(crate) fn tell_groups_of_topics(&self, created: bool) {
+        for host in self.groups.hosts.borrow().values() {
+            host.coordinator.borrow_mut().topics_changed(created);
+        }
+    }
+
     /// Broker settings changed.
     pub(crate) fn reconfigure_groups(&self) {
         let config = self.group_config();
@@ -196,6 +285,7 @@ impl<E: Env> Shard<E> {
             max_session_timeout_ms: node.group_max_session_timeout_ms,
             initial_rebalance_delay_ms: node.group_initial_rebalance_delay_ms,
             max_size: usize::try_from(node.group_max_size).unwrap_or(0),
+            consumer: node.consumer_groups,
             offset_metadata_max: node.offset_metadata_max_bytes as usize,
             offsets_retention_ms: node.offsets_retention_ms,
             retention_check_interval_ms: i64::try_from(node.offsets_retention_check_interval_ms)

@@ -1,7 +1,6 @@
 //! The settings of a group.
 //!
-//! Only those of the new consumer protocol; they are checked, stored and described, so that the tools work, and take
-//! effect when that protocol is served.
+//! Those of the consumer protocol (KIP-848); the coordinator asks for them with every heartbeat.
 
 use super::def::{Check::*, ConfigDef, ConfigType::*, Effect::*, Unit, topic};
 
@@ -12,7 +11,7 @@ pub(super) static GROUP: &[ConfigDef] = &[
         "1000",
         Min(0),
         Unit::Milliseconds,
-        Accepted,
+        Applied,
         &[("group.consumer.assignment.interval.ms", 1)],
         "Least time between two assignments of the group.",
     ),
@@ -22,7 +21,7 @@ pub(super) static GROUP: &[ConfigDef] = &[
         "5000",
         Min(1),
         Unit::Milliseconds,
-        Accepted,
+        Applied,
         &[("group.consumer.heartbeat.interval.ms", 1)],
         "Heartbeat interval of the members.",
     ),
@@ -32,7 +31,7 @@ pub(super) static GROUP: &[ConfigDef] = &[
         "45000",
         Min(1),
         Unit::Milliseconds,
-        Accepted,
+        Applied,
         &[("group.consumer.session.timeout.ms", 1)],
         "Session timeout of the members.",
     ),

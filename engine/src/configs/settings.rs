@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use super::resolve::Layers;
 use super::value::{self, Value};
 use super::{ConfigDef, broker_config, topic_config};
+use crate::groups::consumer::assignor::Assignor;
+use crate::groups::consumer::{ConsumerConfig, MigrationPolicy};
 
 /// What an acknowledgement promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +238,8 @@ pub struct NodeSettings {
     pub group_initial_rebalance_delay_ms: i32,
     /// Most members of a group.
     pub group_max_size: i32,
+    /// Settings of consumer groups of the next protocol.
+    pub consumer_groups: ConsumerConfig,
     /// Longest committed metadata text.
     pub offset_metadata_max_bytes: u32,
     /// How long an empty group's offsets are kept.
@@ -284,6 +288,7 @@ impl NodeSettings {
             group_max_session_timeout_ms: int("group.max.session.timeout.ms"),
             group_initial_rebalance_delay_ms: int("group.initial.rebalance.delay.ms"),
             group_max_size: int("group.max.size"),
+            consumer_groups: consumer_groups(layers),
             offset_metadata_max_bytes: small("offset.metadata.max.bytes"),
             offsets_retention_ms: number("offsets.retention.minutes").saturating_mul(60_000),
             offsets_retention_check_interval_ms: unsigned("offsets.retention.check.interval.ms"),
@@ -307,6 +312,41 @@ impl Default for NodeSettings {
     }
 }
 
+fn consumer_groups(layers: &Layers<'_>) -> ConsumerConfig {
+    let int = |name: &str| match broker_value(layers, name) {
+        Value::Number(n) => i32::try_from(n).unwrap_or(i32::MAX),
+        other => unreachable!("{name} is a number: {other:?}"),
+    };
+    let list = |name: &str| match broker_value(layers, name) {
+        Value::List(words) => words,
+        other => unreachable!("{name} is a list: {other:?}"),
+    };
+    let known = ConsumerConfig::default();
+    let assignors: Vec<Assignor> = list("group.consumer.assignors")
+        .iter()
+        .filter_map(|name| Assignor::from_name(name))
+        .collect();
+    ConsumerConfig {
+        enabled: list("group.coordinator.rebalance.protocols")
+            .iter()
+            .any(|protocol| protocol == "consumer"),
+        session_timeout_ms: int("group.consumer.session.timeout.ms"),
+        heartbeat_interval_ms: int("group.consumer.heartbeat.interval.ms"),
+        assignment_interval_ms: int("group.consumer.assignment.interval.ms"),
+        max_size: usize::try_from(int("group.consumer.max.size")).unwrap_or(0),
+        assignors: if assignors.is_empty() {
+            known.assignors.clone()
+        } else {
+            assignors
+        },
+        migration: MigrationPolicy::from_name(
+            &broker_value(layers, "group.consumer.migration.policy").render(),
+        )
+        .unwrap_or(known.migration),
+        ..known
+    }
+}
+
 fn broker_value(layers: &Layers<'_>, name: &str) -> Value {
     let def = broker_config(name).expect("a declared broker setting");
     layers.value(name).unwrap_or_else(|| declared_default(def))
@@ -320,6 +360,7 @@ impl NodeSettings {
             max_session_timeout_ms: self.group_max_session_timeout_ms,
             initial_rebalance_delay_ms: self.group_initial_rebalance_delay_ms,
             max_size: usize::try_from(self.group_max_size).unwrap_or(usize::MAX),
+            consumer: self.consumer_groups.clone(),
             offset_metadata_max: self.offset_metadata_max_bytes as usize,
             offsets_retention_ms: self.offsets_retention_ms,
             retention_check_interval_ms: i64::try_from(self.offsets_retention_check_interval_ms)

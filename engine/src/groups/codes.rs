@@ -37,6 +37,12 @@ codes! {
     FENCED_INSTANCE_ID
     GROUP_SUBSCRIBED_TO_TOPIC
     UNSTABLE_OFFSET_COMMIT
+    UNSUPPORTED_VERSION
+    FENCED_MEMBER_EPOCH
+    UNRELEASED_INSTANCE_ID
+    UNSUPPORTED_ASSIGNOR
+    STALE_MEMBER_EPOCH
+    INVALID_REGULAR_EXPRESSION
 }
 
 /// The code a group client is told when appending to the internal topic failed with `append_error`.

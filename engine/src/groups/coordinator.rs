@@ -4,12 +4,15 @@
 //! through a [`Turn`], which is everything but the groups. An append is issued with what to do when it commits and
 //! what to do when it fails; the engine reports either, commits in the order of issue.
 
+use super::consumer::cluster::{Cluster, NoTopics};
+use super::consumer::work::{Undo, Waiting};
+use super::consumer::{ConsumerGroup, Consumers, records as consumer_records};
 use super::group::{Group, GroupState, Ticket};
-use super::messages::{Caller, Request, Response};
+use super::messages::{Caller, HeartbeatRequest, JoinRequest, LeaveRequest, Request, Response, SyncRequest};
 use super::offsets::{OffsetStore, Slot};
 use super::records::{self, Key, Record};
 use super::timers::{Deadline, Surfaced, TimerKey, Timers};
-use super::{Config, codes, membership};
+use super::{Config, codes, consumer, membership};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -68,15 +71,19 @@ pub struct Stats {
     pub groups: usize,
     /// Members of all groups.
     pub members: usize,
-    /// Groups by state: Empty, PreparingRebalance, CompletingRebalance, Stable.
+    /// Classic groups by state: Empty, PreparingRebalance, CompletingRebalance, Stable.
     pub groups_by_state: [usize; 4],
+    /// Consumer groups.
+    pub consumer_groups: usize,
+    /// Members of consumer groups.
+    pub consumer_members: usize,
     /// Partitions with an offset, pending ones included.
     pub offsets: usize,
     /// Records that could not be read while loading, and were skipped.
     pub bad_records: u64,
     /// Records of types this coordinator does not serve, skipped while loading.
     pub foreign_records: u64,
-    /// Generations that became stable.
+    /// Generations of classic groups that became stable, and epochs of consumer groups begun.
     pub rebalances: u64,
     /// Members removed because their session ran out.
     pub expired_members: u64,
@@ -111,6 +118,8 @@ pub(super) enum Op {
     StaticRejoin(StaticRejoin),
     /// Offsets written or removed; `removed` holds groups deleted along with them.
     Offsets { slots: Vec<Slot>, removed: Vec<Group> },
+    /// A batch of a consumer group.
+    Consumer { id: Rc<str>, undo: Vec<Undo> },
 }
 
 /// What is needed to answer a static member's return, or to undo it.
@@ -154,6 +163,8 @@ pub(super) struct Turn<'a> {
     pub appends: &'a mut Appends,
     pub offsets: &'a mut OffsetStore,
     pub names: &'a mut BTreeMap<u64, Rc<str>>,
+    pub consumers: &'a mut Consumers,
+    pub cluster: &'a dyn Cluster,
     pub stats: &'a mut Stats,
     pub last_uid: &'a mut u64,
     pub now_ms: i64,
@@ -234,6 +245,39 @@ impl Turn<'_> {
             .or_insert(Group::new(id, uid, self.now_ms))
     }
 
+    /// Serves a request that concerns no consumer group, or its offsets only.
+    pub fn serve(&mut self, groups: &mut Groups, ticket: Ticket, caller: &Caller, request: Request) {
+        match request {
+            Request::Join(request) => self.join(groups, ticket, caller, request),
+            Request::Sync(request) => self.sync(groups, ticket, request),
+            Request::Heartbeat(request) => {
+                let code = self.heartbeat(groups, &request);
+                self.reply(ticket, Response::Heartbeat(code));
+            }
+            Request::Leave(request) => self.leave(groups, ticket, caller, request),
+            Request::OffsetCommit(request) => self.offset_commit(groups, ticket, caller, request),
+            Request::TxnOffsetCommit(request) => self.txn_offset_commit(groups, ticket, caller, request),
+            Request::OffsetFetch(request) => self.offset_fetch(groups, ticket, caller, request),
+            Request::OffsetDelete(request) => self.offset_delete(groups, ticket, request),
+            Request::List(request) => self.list(groups, ticket, &request),
+            Request::Describe(ids) => self.describe(groups, ticket, caller, ids),
+            Request::ConsumerDescribe(ids) => self.describe_consumers(groups, ticket, ids),
+            Request::Delete(ids) => self.delete_or_wait(groups, ticket, caller, ids),
+            Request::ConsumerHeartbeat(_) => unreachable!("goes to its group"),
+        }
+    }
+
+    /// A deadline of a classic group surfaced.
+    pub fn classic_deadline(&mut self, groups: &mut Groups, at: i64, key: TimerKey) {
+        let (TimerKey::Session { group, .. } | TimerKey::Join { group } | TimerKey::Sync { group }) = key
+        else {
+            unreachable!("not of a classic group");
+        };
+        if let Some(group) = self.names.get(&group).and_then(|id| groups.get_mut(id)) {
+            self.surface(group, at, key);
+        }
+    }
+
     /// Takes a group out of the map; its deadlines surface without effect.
     pub fn take(&mut self, groups: &mut Groups, id: &str) -> Option<Group> {
         let group = groups.remove(id)?;
@@ -253,6 +297,8 @@ pub struct Coordinator {
     groups: Groups,
     /// Group ids by the numbers timers use.
     names: BTreeMap<u64, Rc<str>>,
+    consumers: Consumers,
+    cluster: Rc<dyn Cluster>,
     timers: Timers,
     /// Heap size from which outdated entries are swept out.
     compact_at: usize,
@@ -264,8 +310,14 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator that has yet to be given its partition's records.
+    /// A coordinator that has yet to be given its partition's records, in a cluster without topics.
     pub fn new(config: Config) -> Coordinator {
+        Coordinator::in_cluster(config, Rc::new(NoTopics))
+    }
+
+    /// A coordinator that has yet to be given its partition's records. It looks at `cluster` while it works off an
+    /// event, and is told of changes with [`Coordinator::topics_changed`].
+    pub fn in_cluster(config: Config, cluster: Rc<dyn Cluster>) -> Coordinator {
         assert!(
             config.limits.string_bytes <= records::MAX_STRING - membership::UUID_TEXT,
             "limits.string_bytes is {}, records hold {}",
@@ -281,6 +333,8 @@ impl Coordinator {
             phase: Phase::Loading,
             groups: Groups::new(),
             names: BTreeMap::new(),
+            consumers: Consumers::default(),
+            cluster,
             timers: Timers::default(),
             compact_at: COMPACT_FROM,
             expiry: Deadline::default(),
@@ -313,7 +367,8 @@ impl Coordinator {
                     None => None,
                 };
                 let group: Rc<str> = group.into();
-                if value.is_some() && !self.groups.contains_key(&group) {
+                let known = self.groups.contains_key(&group) || self.consumers.groups.contains_key(&group);
+                if value.is_some() && !known {
                     self.add_simple_group(group.clone());
                 }
                 self.offsets.load(
@@ -340,13 +395,53 @@ impl Coordinator {
                     self.names.remove(&old.uid);
                 }
                 if let Some(group) = loaded {
+                    self.drop_consumer_group(&id);
                     self.names.insert(group.uid, id.clone());
                     self.groups.insert(id, group);
                 }
             }
+            Key::Other(kind) if consumer_records::is_ours(kind) => self.replay_consumer(kind, record)?,
             Key::Other(_) => self.stats.foreign_records += 1,
         }
         Some(())
+    }
+
+    fn replay_consumer(&mut self, kind: i16, record: ReplayRecord<'_>) -> Option<()> {
+        let (group, change) = consumer_records::decode(kind, record.key?, record.value)?;
+        let Some(change) = change else {
+            return Some(());
+        };
+        let id: Rc<str> = group.into();
+        if !self.consumers.groups.contains_key(&id) {
+            if record.value.is_none() {
+                return Some(());
+            }
+            // What was known under the id was there for its offsets' sake, or its tombstone is compacted away.
+            if let Some(old) = self.groups.remove(&id) {
+                self.names.remove(&old.uid);
+            }
+            self.last_uid += 1;
+            let mut group = ConsumerGroup::new(id.clone(), self.last_uid);
+            group.visible = true;
+            self.consumers.names.insert(group.uid, id.clone());
+            self.consumers.groups.insert(id.clone(), Box::new(group));
+        }
+        let group = self.consumers.groups.get_mut(&id).expect("entered above");
+        group.apply(change, &mut self.last_uid);
+        let is_gone = group.members.is_empty()
+            && group.targets.is_empty()
+            && !group.has_target_epoch()
+            && !group.has_epoch();
+        if is_gone {
+            self.drop_consumer_group(&id);
+        }
+        Some(())
+    }
+
+    fn drop_consumer_group(&mut self, id: &Rc<str>) {
+        if let Some(old) = self.consumers.groups.remove(id) {
+            self.consumers.names.remove(&old.uid);
+        }
     }
 
     /// A group that exists for its offsets' sake: a client outside group management committed them.
@@ -374,7 +469,7 @@ impl Coordinator {
             .offsets
             .groups()
             .map(|(id, _)| id.clone())
-            .filter(|id| !self.groups.contains_key(id))
+            .filter(|id| !self.groups.contains_key(id) && !self.consumers.groups.contains_key(id))
             .collect();
         for id in orphaned {
             self.add_simple_group(id);
@@ -384,8 +479,15 @@ impl Coordinator {
             TimerKey::Expiry,
             now_ms.saturating_add(self.config.retention_check_interval_ms),
         );
+        self.consumers.topics_version = self.cluster.version();
+        self.consumers.created_version = self.cluster.version();
         let max_size = self.config.max_size.min(self.config.limits.members_per_group);
         let (groups, mut turn) = self.turn(now_ms, out);
+        let mut consumers = std::mem::take(&mut turn.consumers.groups);
+        for group in consumers.values_mut() {
+            turn.rearm_members(group);
+        }
+        turn.consumers.groups = consumers;
         for group in groups.values_mut() {
             for uid in group.members.keys().copied().collect::<Vec<_>>() {
                 turn.rearm_session(group, uid);
@@ -406,6 +508,15 @@ impl Coordinator {
         request: Request,
         out: &mut Vec<Effect>,
     ) {
+        if let Request::ConsumerHeartbeat(asked) = &request
+            && let Err(refusal) = consumer::validate(asked, caller.api_version, &self.config)
+        {
+            out.push(Effect::Reply {
+                ticket,
+                response: Response::ConsumerHeartbeat(refusal),
+            });
+            return;
+        }
         if let Some(code) = self.admission(&request, caller) {
             out.push(Effect::Reply {
                 ticket,
@@ -414,21 +525,20 @@ impl Coordinator {
             return;
         }
         let (groups, mut turn) = self.turn(now_ms, out);
-        match request {
-            Request::Join(request) => turn.join(groups, ticket, caller, request),
-            Request::Sync(request) => turn.sync(groups, ticket, request),
-            Request::Heartbeat(request) => {
-                let code = turn.heartbeat(groups, &request);
-                turn.reply(ticket, Response::Heartbeat(code));
+        let id: Option<Rc<str>> = match &request {
+            Request::ConsumerHeartbeat(asked) => Some(asked.group_id.as_str().into()),
+            Request::Join(JoinRequest { group_id: id, .. })
+            | Request::Sync(SyncRequest { group_id: id, .. })
+            | Request::Heartbeat(HeartbeatRequest { group_id: id, .. })
+            | Request::Leave(LeaveRequest { group_id: id, .. }) => turn.consumers.concerned(id),
+            _ => None,
+        };
+        match id {
+            Some(id) => {
+                let item = Waiting::Request(ticket, Box::new((caller.clone(), request)));
+                turn.at_gate(groups, &id, item);
             }
-            Request::Leave(request) => turn.leave(groups, ticket, caller, request),
-            Request::OffsetCommit(request) => turn.offset_commit(groups, ticket, caller, request),
-            Request::TxnOffsetCommit(request) => turn.txn_offset_commit(groups, ticket, caller, request),
-            Request::OffsetFetch(request) => turn.offset_fetch(ticket, request),
-            Request::OffsetDelete(request) => turn.offset_delete(groups, ticket, request),
-            Request::List(request) => turn.list(groups, ticket, &request),
-            Request::Describe(ids) => turn.describe(groups, ticket, caller, ids),
-            Request::Delete(ids) => turn.delete(groups, ticket, ids),
+            None => turn.serve(groups, ticket, caller, request),
         }
     }
 
@@ -449,7 +559,10 @@ impl Coordinator {
             Request::TxnOffsetCommit(r) => (r.group_id.as_str(), false),
             Request::OffsetFetch(r) => (r.group_id.as_str(), true),
             Request::OffsetDelete(r) => (r.group_id.as_str(), false),
-            Request::List(_) | Request::Describe(_) | Request::Delete(_) => ("", true),
+            Request::ConsumerHeartbeat(r) => (r.group_id.as_str(), false),
+            Request::List(_) | Request::Describe(_) | Request::Delete(_) | Request::ConsumerDescribe(_) => {
+                ("", true)
+            }
         };
         if (id.is_empty() && !may_be_empty) || id.len() > self.config.limits.string_bytes {
             return Some(codes::INVALID_GROUP_ID);
@@ -466,7 +579,11 @@ impl Coordinator {
             Phase::Active => {
                 let writes = !matches!(
                     request,
-                    Request::Heartbeat(_) | Request::List(_) | Request::Describe(_) | Request::OffsetFetch(_)
+                    Request::Heartbeat(_)
+                        | Request::List(_)
+                        | Request::Describe(_)
+                        | Request::ConsumerDescribe(_)
+                        | Request::OffsetFetch(_)
                 );
                 let full = self.appends.pending.len() >= self.config.limits.appends_in_flight;
                 (writes && full).then_some(codes::COORDINATOR_NOT_AVAILABLE)
@@ -488,17 +605,30 @@ impl Coordinator {
                 }
                 TimerKey::Session { group, .. } | TimerKey::Join { group } | TimerKey::Sync { group } => {
                     let (groups, mut turn) = self.turn(now_ms, out);
-                    let Some(group) = turn.names.get(&group).and_then(|id| groups.get_mut(id)) else {
-                        continue;
-                    };
-                    turn.surface(group, at, key);
+                    let shut = turn
+                        .names
+                        .get(&group)
+                        .filter(|id| turn.consumers.gates.contains_key(*id))
+                        .cloned();
+                    match shut {
+                        Some(id) => turn.at_gate(groups, &id, Waiting::Deadline(at, key)),
+                        None => turn.classic_deadline(groups, at, key),
+                    }
+                }
+                TimerKey::Consumer { group, .. } => {
+                    let (groups, mut turn) = self.turn(now_ms, out);
+                    if let Some(id) = turn.consumers.names.get(&group).cloned() {
+                        turn.at_gate(groups, &id, Waiting::Deadline(at, key));
+                    }
                 }
             }
         }
         if self.timers.len() > self.compact_at {
             let (groups, names, expiry) = (&self.groups, &self.names, &self.expiry);
+            let consumers = &self.consumers;
             self.timers.compact(|key| match key {
                 TimerKey::Expiry => expiry.queued(),
+                TimerKey::Consumer { group, member, wait } => consumers.queued(group, member, wait),
                 TimerKey::Join { group } => groups.get(names.get(&group)?)?.join_timer.queued(),
                 TimerKey::Sync { group } => groups.get(names.get(&group)?)?.sync_timer.queued(),
                 TimerKey::Session { group, member } => {
@@ -535,6 +665,7 @@ impl Coordinator {
         );
         self.appends.last_committed = token;
         let (groups, mut turn) = self.turn(now_ms, out);
+        let mut opened = None;
         let group = pending.group.as_ref().and_then(|(id, uid)| {
             let group = groups.get_mut(id).filter(|group| group.uid == *uid)?;
             group.in_flight -= 1;
@@ -543,6 +674,10 @@ impl Coordinator {
         });
         match pending.op {
             Op::CreateGroup | Op::EmptyGeneration => {}
+            Op::Consumer { id, undo } => {
+                turn.consumer_stored(groups, &id, undo);
+                opened = Some(id);
+            }
             Op::Assignment {
                 generation,
                 assignments,
@@ -563,7 +698,10 @@ impl Coordinator {
                 }
                 for group in removed {
                     // An offset may have outlived its group (committed or restored meanwhile); it gets a new one.
-                    if turn.offsets.group(&group.id).is_some() && !groups.contains_key(&group.id) {
+                    if turn.offsets.group(&group.id).is_some()
+                        && !groups.contains_key(&group.id)
+                        && !turn.consumers.groups.contains_key(&group.id)
+                    {
                         turn.create(groups, &group.id).visible = true;
                     }
                 }
@@ -571,6 +709,9 @@ impl Coordinator {
         }
         for (ticket, response) in pending.replies {
             turn.reply(ticket, response);
+        }
+        if let Some(id) = opened {
+            turn.open_gate(groups, &id);
         }
     }
 
@@ -584,6 +725,7 @@ impl Coordinator {
         self.stats.failed_appends += 1;
         let code = codes::from_append(append_error);
         let (groups, mut turn) = self.turn(now_ms, out);
+        let mut opened = None;
         let mut group = pending.group.as_ref().and_then(|(id, uid)| {
             let group = groups.get_mut(id).filter(|group| group.uid == *uid)?;
             group.in_flight -= 1;
@@ -591,6 +733,10 @@ impl Coordinator {
         });
         match pending.op {
             Op::EmptyGeneration => {}
+            Op::Consumer { id, undo } => {
+                turn.consumer_lost(groups, &id, undo);
+                opened = Some(id);
+            }
             Op::CreateGroup => {
                 if let Some(group) = &mut group
                     && !group.visible
@@ -613,7 +759,7 @@ impl Coordinator {
                     turn.offsets.abort(token, slot);
                 }
                 for mut group in removed {
-                    if !groups.contains_key(&group.id) {
+                    if !groups.contains_key(&group.id) && !turn.consumers.groups.contains_key(&group.id) {
                         group.pending_joins.clear();
                         group.pending_ids.clear();
                         turn.names.insert(group.uid, group.id.clone());
@@ -646,6 +792,9 @@ impl Coordinator {
                 turn.reply(ticket, response.failed(code));
             }
         }
+        if let Some(id) = opened {
+            turn.open_gate(groups, &id);
+        }
     }
 
     /// Another broker is, or may be, the coordinator now: every parked request is answered NOT_COORDINATOR, the
@@ -653,6 +802,7 @@ impl Coordinator {
     pub fn resign(&mut self, out: &mut Vec<Effect>) {
         self.phase = Phase::Resigned;
         let code = codes::NOT_COORDINATOR;
+        let mut replaced = Vec::new();
         for (_, pending) in std::mem::take(&mut self.appends.pending) {
             for (ticket, response) in pending.replies {
                 out.push(Effect::Reply {
@@ -660,13 +810,28 @@ impl Coordinator {
                     response: response.failed(code),
                 });
             }
+            if let Op::Consumer { undo, .. } = pending.op {
+                replaced.extend(undo.into_iter().filter_map(Undo::classic));
+            }
+        }
+        for gate in std::mem::take(&mut self.consumers.gates).into_values() {
+            for item in gate.waiting {
+                if let Waiting::Request(ticket, asked) = item {
+                    let response = asked.1.refuse(code, asked.0.api_version);
+                    out.push(Effect::Reply { ticket, response });
+                }
+            }
         }
         let (groups, mut turn) = self.turn(0, out);
+        for mut group in replaced {
+            turn.refuse_parked(&mut group, code);
+        }
         for group in groups.values_mut() {
             turn.refuse_parked(group, code);
         }
         self.groups.clear();
         self.names.clear();
+        self.consumers = Consumers::default();
         self.timers.clear();
         self.expiry = Deadline::default();
         self.offsets = OffsetStore::default();
@@ -680,6 +845,15 @@ impl Coordinator {
         }
         let (_, mut turn) = self.turn(now_ms, out);
         turn.drop_topics(topics);
+    }
+
+    /// Topics came, went, grew, or moved between racks; `created` if there are new ones. Groups look at it with the
+    /// next heartbeat of a member.
+    pub fn topics_changed(&mut self, created: bool) {
+        self.consumers.topics_version = self.cluster.version();
+        if created {
+            self.consumers.created_version = self.cluster.version();
+        }
     }
 
     /// Whether requests are served.
@@ -701,6 +875,15 @@ impl Coordinator {
             stats.members += group.members.len() + group.pending_joins.len();
             stats.groups_by_state[group.state as usize] += 1;
         }
+        stats.consumer_groups = self.consumers.groups.len();
+        stats.consumer_members = self
+            .consumers
+            .groups
+            .values()
+            .map(|group| group.members.len())
+            .sum();
+        stats.groups += stats.consumer_groups;
+        stats.members += stats.consumer_members;
         stats
     }
 
@@ -742,8 +925,38 @@ impl Coordinator {
             );
             group.check();
         }
+        self.check_consumers();
         self.offsets
             .check(|token| self.appends.pending.contains_key(&token));
+    }
+
+    fn check_consumers(&self) {
+        let consumers = &self.consumers;
+        assert_eq!(
+            consumers.names.len(),
+            consumers.groups.len(),
+            "numbers of consumer groups"
+        );
+        for (id, group) in &consumers.groups {
+            assert_eq!(
+                consumers.names.get(&group.uid),
+                Some(id),
+                "number of consumer group {id}"
+            );
+            assert!(!self.groups.contains_key(id), "group {id} is of both protocols");
+            assert!(
+                group.visible || consumers.gates.contains_key(id),
+                "consumer group {id} was forgotten unborn"
+            );
+            group.check();
+        }
+        let under_way = |id: &Rc<str>| {
+            let of_it = |p: &&Pending| matches!(&p.op, Op::Consumer { id: other, .. } if other == id);
+            self.appends.pending.values().filter(of_it).count()
+        };
+        for id in consumers.gates.keys() {
+            assert_eq!(under_way(id), 1, "batches of group {id} under way");
+        }
     }
 
     /// The committed offset of a partition, for tests and tools.
@@ -761,6 +974,8 @@ impl Coordinator {
             appends: &mut self.appends,
             offsets: &mut self.offsets,
             names: &mut self.names,
+            consumers: &mut self.consumers,
+            cluster: &*self.cluster,
             stats: &mut self.stats,
             last_uid: &mut self.last_uid,
             now_ms,
@@ -778,5 +993,10 @@ impl Coordinator {
     #[cfg(test)]
     pub(super) fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    #[cfg(test)]
+    pub(super) fn consumers(&self) -> &Consumers {
+        &self.consumers
     }
 }

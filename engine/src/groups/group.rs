@@ -462,6 +462,11 @@ impl Group {
         self.members.values().map(shown).collect()
     }
 
+    /// Learns anew what the members read.
+    pub fn renew_subscribed(&mut self) {
+        self.subscribed = self.compute_subscribed();
+    }
+
     fn compute_subscribed(&self) -> Option<BTreeSet<String>> {
         if !self.uses_consumer_protocol() {
             return None;

@@ -19,7 +19,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 /// JoinGroup from this version makes a client without a member id come back with the one it is given (KIP-394).
-const MEMBER_ID_REQUIRED_SINCE: i16 = 4;
+pub(super) const MEMBER_ID_REQUIRED_SINCE: i16 = 4;
 /// JoinGroup from this version can tell a returning static leader to skip the assignment (KIP-814).
 const SKIP_ASSIGNMENT_SINCE: i16 = 9;
 /// What [`member_id`] adds to its prefix, bytes.
@@ -132,7 +132,7 @@ impl Turn<'_> {
             if !request.member_id.is_empty() {
                 return Some(codes::UNKNOWN_MEMBER_ID);
             }
-            if groups.len() >= limits.groups {
+            if groups.len() + self.consumers.groups.len() >= limits.groups {
                 return Some(codes::COORDINATOR_NOT_AVAILABLE);
             }
         }
@@ -643,7 +643,7 @@ fn sync_answer(group: &Group, uid: u64) -> SyncResponse {
 }
 
 /// `prefix`, a dash, and `uuid` as hexadecimal text in groups of 8, 4, 4, 4 and 12.
-fn member_id(prefix: &str, uuid: &[u8; 16]) -> String {
+pub(super) fn member_id(prefix: &str, uuid: &[u8; 16]) -> String {
     let mut id = String::with_capacity(prefix.len() + UUID_TEXT);
     id.push_str(prefix);
     for (index, byte) in uuid.iter().enumerate() {

@@ -6,6 +6,7 @@
 //! id) are the caller's.
 
 use super::codes;
+pub use super::consumer::messages::*;
 use bytes::Bytes;
 
 /// Who asks, as far as the coordinator cares.
@@ -44,6 +45,10 @@ pub enum Request {
     Describe(Vec<String>),
     /// DeleteGroups 0 to 2, for groups of this coordinator.
     Delete(Vec<String>),
+    /// ConsumerGroupHeartbeat 0 to 1.
+    ConsumerHeartbeat(ConsumerHeartbeatRequest),
+    /// ConsumerGroupDescribe 0 to 1, for groups of this coordinator.
+    ConsumerDescribe(Vec<String>),
 }
 
 /// One assignment protocol a member speaks, in the member's order of preference.
@@ -136,7 +141,7 @@ pub struct LeavingMember {
 pub struct OffsetCommitRequest {
     /// Group id; may be empty.
     pub group_id: String,
-    /// Generation, -1 for a client outside group management.
+    /// Generation or member epoch, -1 for a client outside group management.
     pub generation_id: i32,
     /// Member id, empty for a client outside group management.
     pub member_id: String,
@@ -206,14 +211,30 @@ pub struct CommitPartition {
 }
 
 /// One group of an OffsetFetch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetFetchRequest {
     /// Group id; may be empty.
     pub group_id: String,
+    /// Member of a consumer group that asks (version 9 and up).
+    pub member_id: Option<String>,
+    /// Its epoch; -1 when no member asks.
+    pub member_epoch: i32,
     /// Topics wanted; `None` is all topics with an offset.
     pub topics: Option<Vec<FetchTopic>>,
     /// Answer UNSTABLE_OFFSET_COMMIT where a transaction is still open (version 7 and up).
     pub require_stable: bool,
+}
+
+impl Default for OffsetFetchRequest {
+    fn default() -> OffsetFetchRequest {
+        OffsetFetchRequest {
+            group_id: String::new(),
+            member_id: None,
+            member_epoch: -1,
+            topics: None,
+            require_stable: false,
+        }
+    }
 }
 
 /// One topic of an OffsetFetch.
@@ -268,6 +289,10 @@ pub enum Response {
     Describe(Vec<DescribedGroup>),
     /// To [`Request::Delete`], in the order asked, an id asked twice once: group id and error code.
     Delete(Vec<(String, i16)>),
+    /// To [`Request::ConsumerHeartbeat`].
+    ConsumerHeartbeat(ConsumerHeartbeatResponse),
+    /// To [`Request::ConsumerDescribe`], in the order asked.
+    ConsumerDescribe(Vec<DescribedConsumerGroup>),
 }
 
 /// JoinGroup's answer.
@@ -564,6 +589,17 @@ impl Request {
                 Response::Describe(groups.iter().map(refused).collect())
             }
             Request::Delete(groups) => Response::Delete(groups.iter().map(|id| (id.clone(), code)).collect()),
+            Request::ConsumerHeartbeat(_) => {
+                Response::ConsumerHeartbeat(ConsumerHeartbeatResponse::error(code, None))
+            }
+            Request::ConsumerDescribe(groups) => {
+                let refused = |id: &String| DescribedConsumerGroup {
+                    error_code: code,
+                    group_id: id.clone(),
+                    ..DescribedConsumerGroup::default()
+                };
+                Response::ConsumerDescribe(groups.iter().map(refused).collect())
+            }
         }
     }
 }
@@ -623,6 +659,19 @@ impl Response {
                     *error_code = code;
                 }
                 Response::Delete(groups)
+            }
+            Response::ConsumerHeartbeat(_) => {
+                Response::ConsumerHeartbeat(ConsumerHeartbeatResponse::error(code, None))
+            }
+            Response::ConsumerDescribe(mut groups) => {
+                for group in &mut groups {
+                    *group = DescribedConsumerGroup {
+                        error_code: code,
+                        group_id: std::mem::take(&mut group.group_id),
+                        ..DescribedConsumerGroup::default()
+                    };
+                }
+                Response::ConsumerDescribe(groups)
             }
         }
     }

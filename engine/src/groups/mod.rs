@@ -1,4 +1,4 @@
-//! Group coordinator: classic consumer groups and their committed offsets.
+//! Group coordinator: classic and consumer groups, and their committed offsets.
 //!
 //! One [`Coordinator`] owns the groups whose ids hash to one partition of `__consumer_offsets`. It is a machine: the
 //! shard that leads the partition hands it time and one event (a request, a due deadline, the fate of an append) and
@@ -14,9 +14,10 @@
 //!
 //! It leaves to others: which broker is the coordinator of a group, authorisation, whether topics exist, encoding.
 //! Rules and error codes are those of Apache Kafka 4.3 (KIP-62, 345, 394, 447, 518, 559, 709, 800, 814, 1043);
-//! `docs/groups.md` tells them, with the bounds.
+//! `docs/groups.md` tells them, with the bounds. Consumer groups (KIP-848) are in [`consumer`].
 
 pub mod codes;
+pub mod consumer;
 mod coordinator;
 mod group;
 mod membership;
@@ -52,6 +53,8 @@ pub struct Config {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub retention_check_interval_ms: i64,
+    /// Settings of consumer groups.
+    pub consumer: consumer::ConsumerConfig,
     /// Ceilings that no client can lift.
     pub limits: Limits,
 }
@@ -76,6 +79,8 @@ pub struct Limits {
     pub protocols_per_member: usize,
     /// Records of one append that need not be atomic (expiry, topic deletion, group deletion).
     pub records_per_append: usize,
+    /// Requests that wait for a batch of their consumer group. One more: COORDINATOR_NOT_AVAILABLE.
+    pub waiting_per_group: usize,
 }
 
 impl Default for Config {
@@ -89,6 +94,7 @@ impl Default for Config {
             offset_metadata_max: 4_096,
             offsets_retention_ms: 7 * 24 * 3_600_000,
             retention_check_interval_ms: 600_000,
+            consumer: consumer::ConsumerConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -104,6 +110,7 @@ impl Default for Limits {
             string_bytes: 16_384,
             protocols_per_member: 256,
             records_per_append: 2_000,
+            waiting_per_group: 100_000,
         }
     }
 }

@@ -25,6 +25,10 @@ pub(super) enum Bug {
     Immortal,
     /// A removed member's parked SyncGroup is forgotten.
     LostSync,
+    /// A partition is given to a member of a consumer group while another holds it.
+    GiveTwice,
+    /// Members of a consumer group do not get to the next epoch.
+    StuckEpoch,
 }
 
 /// Whether `bug` is switched on.

@@ -54,6 +54,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Goes on with a join phase whose deadline was lost.
+    pub fn resume_join_phase(&mut self, group: &mut Group) {
+        self.arm_join(group, JoinPhase::Rejoin, group.rebalance_timeout_ms());
+    }
+
     /// Closes the join phase early if everyone is there; the first rebalance of a group always waits its time.
     pub fn maybe_complete_join(&mut self, group: &mut Group) {
         if group.state == GroupState::PreparingRebalance
@@ -148,7 +153,7 @@ impl Turn<'_> {
                     }
                 }
             }
-            TimerKey::Expiry => unreachable!("belongs to no group"),
+            TimerKey::Consumer { .. } | TimerKey::Expiry => unreachable!("belongs to no classic group"),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Offsets (commit, fetch, delete, expire) and groups as a whole (list, describe, delete).
 
 use super::codes;
+use super::consumer::work::Waiting;
+use super::consumer::{Committer as ConsumerCommitter, GroupPhase};
 use super::coordinator::{Groups, Op, Producer, Turn};
 use super::group::{Group, GroupState, Ticket};
 use super::membership::validate_member;
@@ -21,8 +23,10 @@ use std::rc::Rc;
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
 /// DescribeGroups from this version reports an unknown group as an error (KIP-1043).
 const DESCRIBE_NOT_FOUND_SINCE: i16 = 6;
-/// Type of every group kept here.
+/// Type of groups of the classic protocol.
 const CLASSIC: &str = "classic";
+/// Type of groups of the consumer protocol.
+const CONSUMER: &str = "consumer";
 /// Topic names are at most this long; a longer one names no topic.
 const MAX_TOPIC: usize = 249;
 
@@ -32,6 +36,18 @@ struct Committer<'a> {
     instance: Option<&'a str>,
     generation: i32,
     transactional: bool,
+}
+
+impl<'a> Committer<'a> {
+    fn of_consumer(&self, api_version: i16) -> ConsumerCommitter<'a> {
+        ConsumerCommitter {
+            member_id: self.member_id,
+            instance: self.instance,
+            epoch: self.generation,
+            transactional: self.transactional,
+            api_version,
+        }
+    }
 }
 
 /// Whether the group takes offsets from this member: the code if not, otherwise the member if it is one.
@@ -73,6 +89,19 @@ impl Turn<'_> {
             generation: request.generation_id,
             transactional: false,
         };
+        if let Some(group) = self.consumers.groups.get(request.group_id.as_str()) {
+            let by = by.of_consumer(caller.api_version);
+            if let Err(code) = group.may_commit(&by, &request.topics) {
+                let refusal = Request::OffsetCommit(request).refuse(code, caller.api_version);
+                self.reply(ticket, refusal);
+                return;
+            }
+            let expire = request
+                .retention_time_ms
+                .map(|keep_ms| self.now_ms.saturating_add(keep_ms));
+            self.write_offsets(groups, ticket, &request.group_id, request.topics, expire, None);
+            return;
+        }
         let exists = match groups.get_mut(request.group_id.as_str()) {
             Some(group) => match may_commit(group, &by) {
                 Ok(member) => {
@@ -116,6 +145,11 @@ impl Turn<'_> {
         };
         let refused = match groups.get_mut(request.group_id.as_str()) {
             Some(group) => may_commit(group, &by).err(),
+            None if self.consumers.groups.contains_key(request.group_id.as_str()) => {
+                let by = by.of_consumer(caller.api_version);
+                let group = &self.consumers.groups[request.group_id.as_str()];
+                group.may_commit(&by, &request.topics).err()
+            }
             None if request.generation_id >= 0 => Some(codes::ILLEGAL_GENERATION),
             None => self.refuse_new_simple_group(groups, caller, &by),
         };
@@ -146,7 +180,8 @@ impl Turn<'_> {
                 codes::ILLEGAL_GENERATION
             });
         }
-        (groups.len() >= self.config.limits.groups).then_some(codes::COORDINATOR_NOT_AVAILABLE)
+        let count = groups.len() + self.consumers.groups.len();
+        (count >= self.config.limits.groups).then_some(codes::COORDINATOR_NOT_AVAILABLE)
     }
 
     /// Appends the offsets that can be stored and answers for all once they are.
@@ -220,14 +255,15 @@ impl Turn<'_> {
         }
         self.stats.commits += records.len() as u64;
         let group = match groups.get_mut(group_id) {
-            Some(group) => group,
-            None => self.create(groups, group_id),
+            Some(group) => Some(group),
+            None if self.consumers.concerned(group_id).is_some() => None,
+            None => Some(self.create(groups, group_id)),
         };
         let op = Op::Offsets {
             slots,
             removed: Vec::new(),
         };
-        let issued = self.append_from(producer, Some(group), records, op);
+        let issued = self.append_from(producer, group, records, op);
         assert_eq!(issued, token, "offsets were staged for another append");
         self.reply_after(Some(token), ticket, Response::OffsetCommit(answer));
     }
@@ -237,7 +273,27 @@ impl Turn<'_> {
         metadata.len() > MAX_STRING || (metadata.len() > max && metadata.encode_utf16().count() > max)
     }
 
-    pub fn offset_fetch(&mut self, ticket: Ticket, request: OffsetFetchRequest) {
+    pub fn offset_fetch(
+        &mut self,
+        groups: &Groups,
+        ticket: Ticket,
+        caller: &Caller,
+        request: OffsetFetchRequest,
+    ) {
+        // Only consumer groups look at who asks.
+        let consumer = self
+            .consumers
+            .groups
+            .get(request.group_id.as_str())
+            .filter(|group| group.visible && !groups.contains_key(request.group_id.as_str()));
+        let may = consumer.map_or(Ok(()), |group| {
+            group.may_fetch(request.member_id.as_deref(), request.member_epoch)
+        });
+        if let Err(code) = may {
+            let refusal = Request::OffsetFetch(request).refuse(code, caller.api_version);
+            self.reply(ticket, refusal);
+            return;
+        }
         let stored = self.offsets.group(&request.group_id);
         // `None`: there is nothing to show.
         let shown = |entry: Option<&Entry>, partition: i32, topic_id: &[u8; 16]| {
@@ -305,7 +361,9 @@ impl Turn<'_> {
     }
 
     pub fn offset_delete(&mut self, groups: &mut Groups, ticket: Ticket, request: OffsetDeleteRequest) {
+        let consumer = self.consumers.groups.get(request.group_id.as_str());
         let refused = match groups.get(request.group_id.as_str()) {
+            None if consumer.is_some() => None,
             None => Some(codes::GROUP_ID_NOT_FOUND),
             // What other protocols' members read is not known here, so nothing of theirs may be deleted.
             Some(group) if group.state != GroupState::Empty && !group.uses_consumer_protocol() => {
@@ -321,22 +379,26 @@ impl Turn<'_> {
             self.reply(ticket, Response::OffsetDelete(response));
             return;
         }
-        let group = groups
-            .get_mut(request.group_id.as_str())
-            .expect("looked up above");
+        let classic = groups.get(request.group_id.as_str());
+        let id: Rc<str> = request.group_id.as_str().into();
+        let is_subscribed = |topic: &str| match (classic, consumer) {
+            (Some(group), _) => group.is_subscribed(topic),
+            (None, Some(group)) => group.is_subscribed(topic),
+            (None, None) => false,
+        };
         let mut answer = OffsetDeleteResponse::default();
         let mut doomed = Vec::new();
         for (topic, partitions) in request.topics {
-            let code = if group.is_subscribed(&topic) {
+            let code = if is_subscribed(&topic) {
                 codes::GROUP_SUBSCRIBED_TO_TOPIC
             } else {
                 codes::NONE
             };
             if code == codes::NONE {
                 for partition in &partitions {
-                    let entry = self.offsets.entry(&group.id, &topic, *partition);
+                    let entry = self.offsets.entry(&id, &topic, *partition);
                     if entry.is_some_and(|entry| entry.latest().is_some() || entry.in_transaction()) {
-                        doomed.push((group.id.clone(), Rc::from(topic.as_str()), *partition));
+                        doomed.push((id.clone(), Rc::from(topic.as_str()), *partition));
                     }
                 }
             }
@@ -416,11 +478,25 @@ impl Turn<'_> {
                 finished.push(group.id.clone());
             }
         }
+        let mut empty = Vec::new();
+        for group in self.consumers.groups.values() {
+            let before = doomed.len();
+            let all_expired =
+                self.expired_by(&group.id, None, |topic| group.is_subscribed(topic), &mut doomed);
+            self.stats.expired_offsets += (doomed.len() - before) as u64;
+            let idle = group.phase() == GroupPhase::Empty && !self.consumers.gates.contains_key(&group.id);
+            if all_expired && idle {
+                empty.push(group.id.clone());
+            }
+        }
         let finished = finished
             .into_iter()
             .filter_map(|id| self.take(groups, &id))
             .collect();
         self.remove_offsets(doomed, finished);
+        for id in empty {
+            self.bury_empty(groups, &id);
+        }
     }
 
     /// Adds the group's expired offsets to `doomed`; whether that leaves it without any.
@@ -438,9 +514,24 @@ impl Turn<'_> {
             }
             _ => return false,
         };
+        let _ = topics;
+        self.expired_by(&group.id, from_state, |topic| group.is_subscribed(topic), doomed)
+    }
+
+    /// The same of a group whose offsets age from `since_ms`, or each from its commit.
+    fn expired_by(
+        &self,
+        id: &Rc<str>,
+        since_ms: Option<i64>,
+        is_subscribed: impl Fn(&str) -> bool,
+        doomed: &mut Vec<OffsetId>,
+    ) -> bool {
+        let Some(topics) = self.offsets.group(id) else {
+            return true;
+        };
         let mut all_expired = true;
         for (topic, partitions) in topics {
-            let subscribed = group.is_subscribed(topic);
+            let subscribed = is_subscribed(topic);
             for (partition, entry) in partitions {
                 let expired = !subscribed
                     && !entry.is_staged()
@@ -450,12 +541,12 @@ impl Turn<'_> {
                         .is_some_and(|value| match value.expire_timestamp_ms {
                             Some(expire) => self.now_ms >= expire,
                             None => {
-                                let since = from_state.unwrap_or(value.commit_timestamp_ms);
+                                let since = since_ms.unwrap_or(value.commit_timestamp_ms);
                                 self.now_ms.saturating_sub(since) >= self.config.offsets_retention_ms
                             }
                         });
                 if expired {
-                    doomed.push((group.id.clone(), topic.clone(), *partition));
+                    doomed.push((id.clone(), topic.clone(), *partition));
                 } else {
                     all_expired = false;
                 }
@@ -491,14 +582,27 @@ impl Turn<'_> {
             .iter()
             .map(|state| state.trim().to_lowercase())
             .collect();
-        let of_type = request.types_filter.is_empty()
-            || request
-                .types_filter
-                .iter()
-                .any(|t| t.eq_ignore_ascii_case(CLASSIC));
+        let of_type = |name: &str| {
+            let mut wanted = request.types_filter.iter();
+            request.types_filter.is_empty() || wanted.any(|t| t.eq_ignore_ascii_case(name))
+        };
+        let (of_classic, of_consumer) = (of_type(CLASSIC), of_type(CONSUMER));
+        let consumers = self
+            .consumers
+            .groups
+            .values()
+            .filter(|group| of_consumer && group.visible)
+            .map(|group| (group, group.phase().name()))
+            .filter(|(_, state)| wanted.is_empty() || wanted.contains(&state.to_lowercase()))
+            .map(|(group, group_state)| ListedGroup {
+                group_id: group.id.to_string(),
+                protocol_type: CONSUMER.to_owned(),
+                group_state,
+                group_type: CONSUMER,
+            });
         let shown = groups
             .values()
-            .filter(|group| of_type && group.visible)
+            .filter(|group| of_classic && group.visible)
             .filter(|group| wanted.is_empty() || wanted.contains(&group.state.name().to_lowercase()))
             .map(|group| ListedGroup {
                 group_id: group.id.to_string(),
@@ -508,7 +612,7 @@ impl Turn<'_> {
             });
         let response = ListResponse {
             error_code: codes::NONE,
-            groups: shown.collect(),
+            groups: shown.chain(consumers).collect(),
         };
         self.reply(ticket, Response::List(response));
     }
@@ -520,7 +624,10 @@ impl Turn<'_> {
                 Some(group) => describe_group(group),
                 None if caller.api_version >= DESCRIBE_NOT_FOUND_SINCE => DescribedGroup {
                     error_code: codes::GROUP_ID_NOT_FOUND,
-                    error_message: Some(format!("Group {id} not found.")),
+                    error_message: Some(match self.consumers.groups.get(id.as_str()) {
+                        Some(group) if group.visible => format!("Group {id} is not a classic group."),
+                        _ => format!("Group {id} not found."),
+                    }),
                     group_id: id,
                     group_state: "Dead",
                     ..DescribedGroup::default()
@@ -535,7 +642,22 @@ impl Turn<'_> {
         self.reply(ticket, Response::Describe(described));
     }
 
-    pub fn delete(&mut self, groups: &mut Groups, ticket: Ticket, ids: Vec<String>) {
+    /// DeleteGroups, once no batch of a group it names is on its way.
+    pub fn delete_or_wait(&mut self, groups: &mut Groups, ticket: Ticket, caller: &Caller, ids: Vec<String>) {
+        let shut = ids
+            .iter()
+            .find_map(|id| self.consumers.gates.get_key_value(id.as_str()));
+        match shut.map(|(id, _)| id.clone()) {
+            Some(id) => {
+                let asked = Box::new((caller.clone(), Request::Delete(ids)));
+                self.at_gate(groups, &id, Waiting::Request(ticket, asked));
+            }
+            None => self.delete(groups, ticket, ids),
+        }
+    }
+
+    fn delete(&mut self, groups: &mut Groups, ticket: Ticket, ids: Vec<String>) {
+        let mut consumers = Vec::new();
         let mut answer = Vec::with_capacity(ids.len());
         let mut doomed = Vec::new();
         let mut deleted = Vec::new();
@@ -545,7 +667,16 @@ impl Turn<'_> {
                 continue;
             }
             let code = match groups.get(id.as_str()) {
-                None => codes::GROUP_ID_NOT_FOUND,
+                None => match self.consumers.groups.get(id.as_str()) {
+                    None => codes::GROUP_ID_NOT_FOUND,
+                    Some(group) if group.phase() != GroupPhase::Empty => codes::NON_EMPTY_GROUP,
+                    Some(group) => {
+                        let id = group.id.clone();
+                        doomed.extend(self.all_offsets(&id));
+                        consumers.push(id);
+                        codes::NONE
+                    }
+                },
                 Some(group) if group.state != GroupState::Empty => codes::NON_EMPTY_GROUP,
                 Some(group) => {
                     doomed.extend(self.all_offsets(&group.id));
@@ -555,7 +686,15 @@ impl Turn<'_> {
             };
             answer.push((id, code));
         }
-        let token = self.remove_offsets(doomed, deleted);
+        let first = self.next_token();
+        let mut token = self.remove_offsets(doomed, deleted);
+        for id in consumers {
+            token = self.bury_empty(groups, &id).or(token);
+        }
+        // The answer depends on all of it.
+        for (issued, pending) in self.appends.pending.range_mut(first..) {
+            pending.reply_at = token.filter(|last| last != issued);
+        }
         self.reply_after(token, ticket, Response::Delete(answer));
     }
 }

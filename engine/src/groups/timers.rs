@@ -16,8 +16,23 @@ pub(super) enum TimerKey {
     Join { group: u64 },
     /// End of the wait for every member's SyncGroup.
     Sync { group: u64 },
+    /// Something a member of a consumer group is given time for.
+    Consumer { group: u64, member: u64, wait: Wait },
     /// The next look for expired offsets and groups.
     Expiry,
+}
+
+/// What a member of a consumer group is given time for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wait {
+    /// Its next heartbeat.
+    Session,
+    /// To give partitions up.
+    Rebalance,
+    /// As a classic member, to rejoin.
+    Join,
+    /// As a classic member, to ask for its assignment.
+    Sync,
 }
 
 /// When something is due. All times are ms.

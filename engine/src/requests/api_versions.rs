@@ -15,7 +15,7 @@ use crate::shard::Shard;
 
 /// Features as `name, supported min, supported max, finalized`. `transaction.version` is not finalized at a level
 /// until transactions are served, so clients do not take that path.
-const FEATURES: &[(&str, i16, i16, i16)] = &[("metadata.version", 7, 30, 30)];
+const FEATURES: &[(&str, i16, i16, i16)] = &[("metadata.version", 7, 30, 30), ("group.version", 0, 1, 1)];
 
 pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let (min, max) = crate::apis::served(ApiKey::ApiVersions).expect("always served");

@@ -33,12 +33,12 @@ use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op};
 
 /// Operations on a group as a bit field, all of them: nothing is authorised yet (KIP-430).
-const ALL_GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
+pub(super) const ALL_GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1 << 10) | (1 << 11);
 
 /// Kinds of coordinator in FindCoordinator.
 const GROUP: i8 = 0;
 
-fn caller(call: &Call, client: Option<&Client>) -> Caller {
+pub(super) fn caller(call: &Call, client: Option<&Client>) -> Caller {
     Caller {
         client_id: call.client_id.clone().unwrap_or_default(),
         client_host: client.map(|c| c.host.clone()).unwrap_or_default(),
@@ -57,7 +57,12 @@ fn coordinator<E: Env>(shard: &Shard<E>, group: &str) -> Option<PartitionId> {
     })
 }
 
-async fn ask<E: Env>(shard: &Rc<Shard<E>>, group: &str, caller: Caller, request: Request) -> Response {
+pub(super) async fn ask<E: Env>(
+    shard: &Rc<Shard<E>>,
+    group: &str,
+    caller: Caller,
+    request: Request,
+) -> Response {
     let refused = request.refuse(codes::NOT_COORDINATOR, caller.api_version);
     let Some(id) = coordinator(shard, group) else {
         return refused;
@@ -69,7 +74,7 @@ async fn ask<E: Env>(shard: &Rc<Shard<E>>, group: &str, caller: Caller, request:
 }
 
 /// Answers of another kind than the question cannot happen: the machine pairs them.
-fn mismatched() -> ! {
+pub(super) fn mismatched() -> ! {
     unreachable!("a coordinator answered another question")
 }
 
@@ -500,6 +505,7 @@ pub(super) async fn offset_fetch<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> R
             group_id: request.group_id.into_owned(),
             topics,
             require_stable: request.require_stable,
+            ..OffsetFetchRequest::default()
         };
         let fetched = fetch_offsets(shard, caller, fetch).await;
         shard.stats.error(call.api as i16, fetched.error_code);
@@ -589,6 +595,8 @@ async fn fetch_group<'a, E: Env>(
     });
     let fetch = OffsetFetchRequest {
         group_id: group.group_id.clone().into_owned(),
+        member_id: group.member_id.map(Cow::into_owned),
+        member_epoch: group.member_epoch,
         topics,
         require_stable,
     };

@@ -6,6 +6,7 @@
 
 mod admin;
 mod api_versions;
+mod consumer_groups;
 mod fetch;
 mod groups;
 mod log_dirs;
@@ -253,6 +254,8 @@ pub async fn answer<E: Env>(pending: Pending<E>, client: &Client) -> Result<Vec<
         ApiKey::ListGroups => groups::list(&shard, &call).await,
         ApiKey::DescribeGroups => groups::describe(&shard, &call).await,
         ApiKey::DeleteGroups => groups::delete(&shard, &call).await,
+        ApiKey::ConsumerGroupHeartbeat => consumer_groups::heartbeat(&shard, &call, client).await,
+        ApiKey::ConsumerGroupDescribe => consumer_groups::describe(&shard, &call).await,
         other => Err(Close::UnknownApi(other as i16)),
     }
 }

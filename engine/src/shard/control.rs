@@ -271,7 +271,10 @@ impl<E: Env> Shard<E> {
 
     fn follow(self: &Rc<Self>, change: Change) {
         match change {
-            Change::PartitionAdded(id) => self.adopt(id),
+            Change::PartitionAdded(id) => {
+                self.adopt(id);
+                self.tell_groups_of_topics(id.partition == 0);
+            }
             Change::PartitionChanged(id) => {
                 if let Some(served) = self.partition(&id) {
                     served.leader_epoch.set(self.metadata().leader_epoch(&id));
@@ -282,6 +285,7 @@ impl<E: Env> Shard<E> {
                     self.retire(&PartitionId { topic: id, partition });
                 }
                 self.forget_topic_offsets(&name, id);
+                self.tell_groups_of_topics(false);
             }
             Change::TopicConfig(id) => {
                 let settings = self.partition_settings(&id);
@@ -305,8 +309,12 @@ impl<E: Env> Shard<E> {
                 self.renew_settings();
                 self.reconfigure_groups();
             }
-            Change::Reset => self.reconcile(),
-            Change::GroupConfig(_) | Change::Broker(_) | Change::Feature(_) => {}
+            Change::Reset => {
+                self.reconcile();
+                self.tell_groups_of_topics(true);
+            }
+            Change::Broker(_) => self.tell_groups_of_topics(false),
+            Change::GroupConfig(_) | Change::Feature(_) => {}
         }
     }
 

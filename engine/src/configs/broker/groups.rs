@@ -10,7 +10,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(0),
         Unit::Milliseconds,
         ClusterWide,
-        Accepted,
+        Applied,
         "Least time between two assignments of a group of the new consumer protocol.",
     ),
     broker(
@@ -20,7 +20,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Words(false),
         Unit::None,
         ReadOnly,
-        Accepted,
+        Applied,
         "Assignors the broker offers to groups of the new consumer protocol.",
     ),
     broker(
@@ -30,7 +30,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Heartbeat interval of members of the new consumer protocol.",
     ),
     broker(
@@ -40,7 +40,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(0),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Longest assignment interval of the new consumer protocol.",
     ),
     broker(
@@ -50,7 +50,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Longest heartbeat interval of the new consumer protocol.",
     ),
     broker(
@@ -60,7 +60,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Longest session timeout of the new consumer protocol.",
     ),
     broker(
@@ -70,7 +70,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Count,
         ReadOnly,
-        Accepted,
+        Applied,
         "Most members of one group of the new consumer protocol.",
     ),
     broker(
@@ -80,7 +80,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         OneOfNoCase(&["disabled", "downgrade", "upgrade", "bidirectional"]),
         Unit::None,
         ReadOnly,
-        Accepted,
+        Applied,
         "Which ways a group may change between the classic and the new consumer protocol.",
     ),
     broker(
@@ -90,7 +90,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(0),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Shortest assignment interval of the new consumer protocol.",
     ),
     broker(
@@ -100,7 +100,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Shortest heartbeat interval of the new consumer protocol.",
     ),
     broker(
@@ -110,7 +110,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Shortest session timeout of the new consumer protocol.",
     ),
     broker(
@@ -120,7 +120,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Session timeout of members of the new consumer protocol.",
     ),
     broker(
@@ -136,11 +136,11 @@ pub(super) static TABLE: &[ConfigDef] = &[
     broker(
         "group.coordinator.rebalance.protocols",
         List,
-        Some("classic"),
+        Some("classic,consumer"),
         ListOf(&["consumer", "classic", "share", "streams"]),
         Unit::None,
         ReadOnly,
-        Accepted,
+        Applied,
         "Group protocols switched on.",
     ),
     broker(

@@ -5,7 +5,7 @@ mod fuzz;
 mod membership;
 mod offsets;
 mod records;
-mod sim;
+pub(in crate::groups) mod sim;
 mod statics;
 mod whole;
 
@@ -261,6 +261,7 @@ impl Bench {
             group_id: group.into(),
             topics,
             require_stable: false,
+            ..OffsetFetchRequest::default()
         };
         match self.ask(Request::OffsetFetch(request)) {
             Response::OffsetFetch(response) => {

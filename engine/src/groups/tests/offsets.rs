@@ -13,6 +13,7 @@ fn fetch_all(bench: &mut Bench, group: &str, require_stable: bool) -> OffsetFetc
         group_id: group.into(),
         topics: None,
         require_stable,
+        ..OffsetFetchRequest::default()
     };
     match bench.ask(Request::OffsetFetch(request)) {
         Response::OffsetFetch(response) => response,
@@ -78,6 +79,7 @@ fn unknown_group_or_partition_fetches_minus_one_without_error() {
         group_id: "g".into(),
         topics,
         require_stable: false,
+        ..OffsetFetchRequest::default()
     };
     let Response::OffsetFetch(response) = bench.ask(Request::OffsetFetch(request)) else {
         panic!()
@@ -339,6 +341,7 @@ fn offset_committed_for_an_earlier_topic_of_the_same_name_is_not_returned_by_id(
             group_id: "g".into(),
             topics,
             require_stable: false,
+            ..OffsetFetchRequest::default()
         };
         let Response::OffsetFetch(response) = bench.ask(Request::OffsetFetch(request)) else {
             panic!()
@@ -410,6 +413,7 @@ fn stable_fetch_waits_for_the_writes_before_it_and_fails_with_them() {
         group_id: "g".into(),
         topics: None,
         require_stable: true,
+        ..OffsetFetchRequest::default()
     };
     bench.send(Request::OffsetCommit(commit("g", 1)));
     let ticket = bench.send(Request::OffsetFetch(request.clone()));

@@ -188,7 +188,7 @@ fn unreadable_records_are_skipped_and_counted() {
     assert_eq!(replay(None, None), (1, 0));
     assert_eq!(replay(Some("00"), None), (2, 0));
     assert_eq!(replay(Some("0002 0005 67"), None), (3, 0));
-    assert_eq!(replay(Some("0003 000167"), Some("00")), (3, 1));
+    assert_eq!(replay(Some("000a 000167"), Some("00")), (3, 1));
     assert_eq!(replay(Some("0002 000167"), Some("0009")), (4, 1));
     assert_eq!(replay(Some("0002 0001ff"), None), (5, 1));
     // Two members of one name.

@@ -508,6 +508,7 @@ impl Sim {
                     group_id,
                     topics: None,
                     require_stable: self.random.chance(30),
+                    ..OffsetFetchRequest::default()
                 };
                 self.send(index, 8, Request::OffsetFetch(request), false);
             }

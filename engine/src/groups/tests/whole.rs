@@ -34,6 +34,7 @@ fn requests_while_loading_are_told_so_and_a_heartbeat_is_told_nothing() {
             group_id: "g".into(),
             topics,
             require_stable: false,
+            ..OffsetFetchRequest::default()
         })
     };
     let Response::OffsetFetch(answer) = bench.ask(fetch()) else {
