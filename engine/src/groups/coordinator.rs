@@ -995,6 +995,12 @@ impl Coordinator {
         &self.groups
     }
 
+    /// Lets tokens of appends begin above `last`.
+    #[cfg(test)]
+    pub(super) fn skip_tokens(&mut self, last: u64) {
+        self.appends.last_token = last;
+    }
+
     #[cfg(test)]
     pub(super) fn consumers(&self) -> &Consumers {
         &self.consumers

@@ -29,6 +29,10 @@ pub(super) enum Bug {
     GiveTwice,
     /// Members of a consumer group do not get to the next epoch.
     StuckEpoch,
+    /// A batch of a consumer group that failed is not undone.
+    ForgottenUndo,
+    /// Answers of a consumer group leave before its batch is committed.
+    EarlyAnswer,
 }
 
 /// Whether `bug` is switched on.

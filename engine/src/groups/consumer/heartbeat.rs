@@ -381,7 +381,9 @@ impl Turn<'_> {
                 let found = self.match_topics(&pattern);
                 bump |= !found.topics.is_empty() || !old.is_empty();
                 let group = work.group();
-                group.matched.get_or_insert((found.version, found.at_ms));
+                if group.regexes.is_empty() {
+                    group.matched = Some((found.version, found.at_ms));
+                }
                 work.change(Change::Regex(new.clone(), Some(Rc::new(found))), self.last_uid);
             }
         }

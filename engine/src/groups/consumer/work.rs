@@ -11,6 +11,7 @@ use crate::groups::codes;
 use crate::groups::coordinator::{Groups, Op, Turn};
 use crate::groups::group::{Group, Ticket};
 use crate::groups::messages::{Caller, Request, Response};
+use crate::groups::planted::{Bug, planted};
 use crate::groups::records::Record;
 use crate::groups::timers::{Deadline, TimerKey, Wait};
 use std::collections::{BTreeMap, VecDeque};
@@ -198,6 +199,7 @@ impl Turn<'_> {
         }
         if let Some(group) = group {
             group.checked_version = -1;
+            group.matched = None;
             self.rearm_members(group);
         }
     }
@@ -245,8 +247,10 @@ impl Turn<'_> {
             return None;
         }
         let token = self.append(None, records, Op::Consumer { id: id.clone(), undo });
-        let pending = self.appends.pending.get_mut(&token).expect("issued above");
-        pending.replies.extend(replies);
+        for (ticket, response) in replies {
+            let token = Some(token).filter(|_| !planted(Bug::EarlyAnswer));
+            self.reply_after(token, ticket, response);
+        }
         self.consumers.gates.insert(id, Gate { waiting });
         Some(token)
     }
@@ -362,7 +366,9 @@ impl Turn<'_> {
     /// The batch of a consumer group is lost.
     pub fn consumer_lost(&mut self, groups: &mut Groups, id: &Rc<str>, undo: Vec<Undo>) {
         let mut group = self.consumers.groups.remove(id);
-        self.undo(groups, &mut group, id, undo);
+        if !planted(Bug::ForgottenUndo) {
+            self.undo(groups, &mut group, id, undo);
+        }
         if let Some(group) = group {
             self.consumers.groups.insert(id.clone(), group);
         }

@@ -1,5 +1,6 @@
 //! Tests of the group coordinator, one rule each; names say the condition and the outcome.
 
+mod consumer_sim;
 mod expiry;
 mod fuzz;
 mod membership;
