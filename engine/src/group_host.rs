@@ -21,7 +21,7 @@ use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};
 use crate::shard::Shard;
 use crate::shard::partition::Partition;
 use crate::shard::replay::replay;
-use crate::sync::{Countdown, Filler, oneshot};
+use crate::sync::{Countdown, Filled, Filler, oneshot};
 
 /// Coordinators of one core, by partition of the internal topic.
 pub struct Groups<E: Env> {
@@ -41,6 +41,8 @@ struct Host<E: Env> {
     coordinator: RefCell<Coordinator>,
     waiting: RefCell<HashMap<Ticket, Filler<Response>>>,
     next_ticket: Cell<Ticket>,
+    /// The latest append whose fate has not been reported: the next is reported after it, whatever task runs first.
+    tail: RefCell<Option<Filled<()>>>,
 }
 
 /// The cluster as coordinators see it: the metadata that this core has applied.
@@ -138,6 +140,7 @@ impl<E: Env> Shard<E> {
             )),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
+            tail: RefCell::default(),
             partition: partition.clone(),
         });
         self.groups.hosts.borrow_mut().insert(partition.id, host.clone());
@@ -148,6 +151,12 @@ impl<E: Env> Shard<E> {
         let shard = self.clone();
         self.env.spawn(Class::Journal, async move {
             let loaded = replay(&partition.log, |record| {
+                if record.control {
+                    if let (Some(producer_id), Some(commit)) = (record.producer_id, outcome(record.key)) {
+                        host.coordinator.borrow_mut().end_transaction(producer_id, commit);
+                    }
+                    return Ok(());
+                }
                 host.coordinator.borrow_mut().replay(ReplayRecord {
                     offset: record.offset,
                     producer_id: record.producer_id,
@@ -189,6 +198,62 @@ impl<E: Env> Shard<E> {
             Some(host) => self.ask(&host, &caller, request).await,
             None => request.refuse(codes::NOT_COORDINATOR, caller.api_version),
         }
+    }
+
+    /// Offsets of a transaction: the partition joins it, or is known to be in it, before they are written.
+    pub(crate) async fn txn_offsets_owned(
+        self: &Rc<Self>,
+        id: PartitionId,
+        transactional_id: &str,
+        caller: Caller,
+        request: Request,
+    ) -> Response {
+        let host = self.groups.hosts.borrow().get(&id).cloned();
+        let (Some(host), Request::TxnOffsetCommit(commit)) = (host, &request) else {
+            return request.refuse(codes::NOT_COORDINATOR, caller.api_version);
+        };
+        let (producer_id, epoch) = (commit.producer_id, commit.producer_epoch);
+        let joined = self
+            .join_transaction(
+                &host.partition,
+                transactional_id,
+                producer_id,
+                epoch,
+                caller.api_version,
+            )
+            .await;
+        match joined {
+            // What the host does up to the append does not wait, so no marker comes in between.
+            Ok(()) => self.ask(&host, &caller, request).await,
+            Err(error) => request.refuse(error.0, caller.api_version),
+        }
+    }
+
+    /// A marker that ends at `end` is in the log of an offsets partition: once it is durable, the offsets of the
+    /// transaction count or are gone. `None` for other partitions.
+    pub(crate) fn end_offsets(
+        self: &Rc<Self>,
+        id: &PartitionId,
+        producer_id: i64,
+        commit: bool,
+        end: i64,
+    ) -> Option<Filled<()>> {
+        let host = self.groups.hosts.borrow().get(id).cloned()?;
+        let (in_force, waits) = oneshot();
+        let (told, after) = oneshot();
+        let before = host.tail.borrow_mut().replace(after);
+        let done = Rc::new(Countdown::default());
+        host.partition.wait_for(end, &done);
+        self.env.spawn(Class::Journal, async move {
+            done.wait().await;
+            if let Some(before) = before {
+                before.await;
+            }
+            host.coordinator.borrow_mut().end_transaction(producer_id, commit);
+            told.fill(());
+            in_force.fill(());
+        });
+        Some(waits)
     }
 
     /// A request for every coordinator of this core.
@@ -350,13 +415,28 @@ impl<E: Env> Shard<E> {
             partition.wait_for(appended.last_offset + 1, &done);
             partition.advanced();
         }
+        let (told, after) = oneshot();
+        let before = host.tail.borrow_mut().replace(after);
         // A task even for a failure: the machine is not to be re-entered from its own effects.
         self.env.spawn(Class::Journal, async move {
             done.wait().await;
+            if let Some(before) = before {
+                before.await;
+            }
             shard.coordinate(&host, |coordinator, now_ms, out| match appended {
                 Ok(appended) => coordinator.committed(now_ms, token, appended.base_offset, out),
                 Err(code) => coordinator.failed(now_ms, token, code, out),
             });
+            told.fill(());
         });
+    }
+}
+
+/// What a marker's key says: commit or abort; `None` for a control record of another kind.
+fn outcome(key: Option<&[u8]>) -> Option<bool> {
+    match key? {
+        [_, _, 0, 0, ..] => Some(false),
+        [_, _, 0, 1, ..] => Some(true),
+        _ => None,
     }
 }

@@ -18,4 +18,6 @@ pub mod shard;
 pub mod shell;
 pub mod stats;
 pub mod sync;
+pub mod txn;
+mod txn_host;
 pub mod validate;

@@ -256,6 +256,14 @@ pub struct NodeSettings {
     pub offsets_topic_segment_bytes: i32,
     /// Longest transaction timeout.
     pub transaction_max_timeout_ms: i32,
+    /// How often transactions that took too long are looked for.
+    pub transaction_abort_interval_ms: i64,
+    /// Idle time after which a transactional id is forgotten.
+    pub transactional_id_expiration_ms: i64,
+    /// How often idle transactional ids are looked for.
+    pub transaction_expire_interval_ms: i64,
+    /// Whether partitions ask if a transaction includes them.
+    pub transaction_verification: bool,
 }
 
 impl NodeSettings {
@@ -297,6 +305,14 @@ impl NodeSettings {
             offsets_topic_replication_factor: short("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: int("offsets.topic.segment.bytes"),
             transaction_max_timeout_ms: int("transaction.max.timeout.ms"),
+            transaction_abort_interval_ms: number(
+                "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+            ),
+            transactional_id_expiration_ms: number("transactional.id.expiration.ms"),
+            transaction_expire_interval_ms: number(
+                "transaction.remove.expired.transaction.cleanup.interval.ms",
+            ),
+            transaction_verification: flag("transaction.partition.verification.enable"),
         }
     }
 }
@@ -366,6 +382,17 @@ impl NodeSettings {
             retention_check_interval_ms: i64::try_from(self.offsets_retention_check_interval_ms)
                 .unwrap_or(i64::MAX),
             ..crate::groups::Config::default()
+        }
+    }
+
+    /// The part that the transaction coordinator lives by.
+    pub fn transactions(&self) -> crate::txn::Config {
+        crate::txn::Config {
+            max_timeout_ms: self.transaction_max_timeout_ms,
+            abort_interval_ms: self.transaction_abort_interval_ms,
+            id_expiration_ms: self.transactional_id_expiration_ms,
+            expire_interval_ms: self.transaction_expire_interval_ms,
+            ..crate::txn::Config::default()
         }
     }
 }

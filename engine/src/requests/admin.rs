@@ -20,7 +20,7 @@ use turgo_storage::env::Env;
 
 use super::{Call, Close};
 use crate::handlers;
-use crate::metadata::{CONSUMER_OFFSETS, Plan, Planner};
+use crate::metadata::{Plan, Planner};
 use crate::node::Node;
 use crate::shard::Shard;
 use crate::shell::log;
@@ -70,11 +70,11 @@ macro_rules! again {
     };
 }
 
-/// Creates the topic of group offsets, unless it exists.
-pub(super) async fn create_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) {
+/// Creates an internal topic, unless it exists.
+pub(super) async fn create_internal_topic<E: Env>(shard: &Rc<Shard<E>>, name: &'static str) {
     // It may have come into being meanwhile; then this fails, and all is well.
-    let _ = plan(shard, |planner, node| {
-        planner.auto_create_topic(CONSUMER_OFFSETS, node.random)
+    let _ = plan(shard, move |planner, node| {
+        planner.auto_create_topic(name, node.random)
     })
     .await;
 }

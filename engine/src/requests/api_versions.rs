@@ -13,9 +13,13 @@ use turgo_storage::env::Env;
 use super::{Call, Close};
 use crate::shard::Shard;
 
-/// Features as `name, supported min, supported max, finalized`. `transaction.version` is not finalized at a level
-/// until transactions are served, so clients do not take that path.
-const FEATURES: &[(&str, i16, i16, i16)] = &[("metadata.version", 7, 30, 30), ("group.version", 0, 1, 1)];
+/// Features as `name, supported min, supported max, finalized`. Clients take KIP-890's path inside transactions because
+/// of `transaction.version`; the others are shown only.
+const FEATURES: &[(&str, i16, i16, i16)] = &[
+    ("metadata.version", 7, 30, 30),
+    ("group.version", 0, 1, 1),
+    ("transaction.version", 0, 2, 2),
+];
 
 pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let (min, max) = crate::apis::served(ApiKey::ApiVersions).expect("always served");

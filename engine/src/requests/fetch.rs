@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use turgo_net::messages::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
-    PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use turgo_net::{ErrorCode, Records, Uuid};
 use turgo_storage::PartitionId;
@@ -186,11 +186,14 @@ impl Terms {
             max_wait_ms: request.max_wait_ms,
             min_bytes: request.min_bytes,
             max_bytes: request.max_bytes,
-            read_committed: request.isolation_level == 1,
+            read_committed: request.isolation_level == READ_COMMITTED,
             follower: replica >= 0,
         }
     }
 }
+
+/// Isolation level of readers that see only what was committed (KIP-98).
+const READ_COMMITTED: i8 = 1;
 
 pub(super) async fn answer<E: Env>(
     shard: &Rc<Shard<E>>,
@@ -361,6 +364,7 @@ async fn read<E: Env>(
             min_bytes: min_bytes.min(max_bytes),
             deadline_ms: shard.now_ms() + wait_ms,
             no_zstd: terms.version < 10,
+            read_committed: terms.read_committed,
         };
         results = shard.fetch(op).await;
         results.sort_unstable_by_key(|r| r.slot);
@@ -458,7 +462,13 @@ fn partition_data<'a>(index: i32, result: Fetched, terms: &Terms) -> PartitionDa
         log_start_offset: result.log_start,
         diverging_epoch,
         // Kafka's answer to read_uncommitted is null, to read_committed a list.
-        aborted_transactions: terms.read_committed.then(Vec::new),
+        aborted_transactions: terms.read_committed.then(|| {
+            let aborted = |(producer_id, first_offset)| AbortedTransaction {
+                producer_id,
+                first_offset,
+            };
+            result.aborted.into_iter().map(aborted).collect()
+        }),
         preferred_read_replica: -1,
         records: Records::Chunks(result.chunks),
         ..Default::default()

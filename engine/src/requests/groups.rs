@@ -37,6 +37,7 @@ pub(super) const ALL_GROUP_OPERATIONS: i32 = (1 << 3) | (1 << 6) | (1 << 8) | (1
 
 /// Kinds of coordinator in FindCoordinator.
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 pub(super) fn caller(call: &Call, client: Option<&Client>) -> Caller {
     Caller {
@@ -47,7 +48,7 @@ pub(super) fn caller(call: &Call, client: Option<&Client>) -> Caller {
 }
 
 /// The internal partition whose coordinator owns a group; `None` while there is no internal topic.
-fn coordinator<E: Env>(shard: &Shard<E>, group: &str) -> Option<PartitionId> {
+pub(super) fn coordinator<E: Env>(shard: &Shard<E>, group: &str) -> Option<PartitionId> {
     let metadata = shard.metadata();
     let topic = metadata.topic(CONSUMER_OFFSETS)?;
     let partition = partition_for(group, topic.partitions.len() as u32);
@@ -83,8 +84,13 @@ pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
     let request =
         FindCoordinatorRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let node = shard.node.clone();
-    let (error, message) = if request.key_type == GROUP {
-        match ensure_offsets_topic(shard).await {
+    let created = match request.key_type {
+        GROUP => Some(ensure_offsets_topic(shard).await),
+        TRANSACTION => Some(super::txn::ensure_state_topic(shard).await),
+        _ => None,
+    };
+    let (error, message) = if let Some(created) = created {
+        match created {
             // Kafka's own texts for success: the code's name in the old versions, the empty text in the batched ones.
             true if call.version < 4 => (ErrorCode::NONE, Some("NONE".to_owned())),
             true => (ErrorCode::NONE, Some(String::new())),
@@ -132,11 +138,11 @@ pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
     call.encode(&response)
 }
 
-async fn ensure_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) -> bool {
+pub(super) async fn ensure_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) -> bool {
     if shard.metadata().topic(CONSUMER_OFFSETS).is_some() {
         return true;
     }
-    super::admin::create_offsets_topic(shard).await;
+    super::admin::create_internal_topic(shard, CONSUMER_OFFSETS).await;
     shard.metadata().topic(CONSUMER_OFFSETS).is_some()
 }
 

@@ -12,6 +12,8 @@ mod groups;
 mod log_dirs;
 mod offsets;
 mod produce;
+mod txn;
+mod txn_admin;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -233,7 +235,15 @@ pub async fn answer<E: Env>(pending: Pending<E>, client: &Client) -> Result<Vec<
         ApiKey::ListOffsets => offsets::list_offsets(&shard, &call).await,
         ApiKey::OffsetForLeaderEpoch => offsets::epochs(&shard, &call).await,
         ApiKey::DeleteRecords => offsets::delete_records(&shard, &call).await,
-        ApiKey::InitProducerId => produce::init_producer_id(&shard, &call).await,
+        ApiKey::InitProducerId => txn::init_producer_id(&shard, &call).await,
+        ApiKey::AddPartitionsToTxn => txn::add_partitions(&shard, &call).await,
+        ApiKey::AddOffsetsToTxn => txn::add_offsets(&shard, &call).await,
+        ApiKey::EndTxn => txn::end(&shard, &call).await,
+        ApiKey::TxnOffsetCommit => txn::commit_offsets(&shard, &call, client).await,
+        ApiKey::WriteTxnMarkers => txn_admin::write_markers(&shard, &call).await,
+        ApiKey::DescribeProducers => txn_admin::describe_producers(&shard, &call).await,
+        ApiKey::DescribeTransactions => txn_admin::describe(&shard, &call).await,
+        ApiKey::ListTransactions => txn_admin::list(&shard, &call).await,
         ApiKey::CreateTopics => admin::create_topics(&shard, &call).await,
         ApiKey::DeleteTopics => admin::delete_topics(&shard, &call).await,
         ApiKey::CreatePartitions => admin::create_partitions(&shard, &call).await,

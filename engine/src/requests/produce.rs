@@ -1,9 +1,8 @@
-//! Produce and InitProducerId.
+//! Produce.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use turgo_net::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use turgo_net::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceResponse,
@@ -16,6 +15,7 @@ use super::{Call, Client, Close};
 use crate::shard::Shard;
 use crate::shard::ops::{PartProduce, ProduceOp, Produced};
 use crate::shard::produce::Submitted;
+use crate::shard::txn::Writer;
 
 /// Bounds of the time that a producer may have its answer withheld, milliseconds. The lower bound is there because
 /// Apache Kafka with one replica never lets an append time out, and a device may take a while to flush.
@@ -39,12 +39,7 @@ pub(super) fn begin<E: Env>(
     let acks = request.acks;
     let timeout_ms = request.timeout_ms.clamp(*TIMEOUT_MS.start(), *TIMEOUT_MS.end());
     // Asked of the whole request: one such batch refuses all partitions.
-    let unauthorised = request.transactional_id.is_none()
-        && request
-            .topic_data
-            .iter()
-            .flat_map(|t| &t.partition_data)
-            .any(|p| is_transactional(&p.records));
+    let misuse = misuse(&request);
     let mut refused = Vec::new();
     let mut parts = Vec::with_capacity(request.topic_data.len());
     let metadata = shard.metadata();
@@ -62,8 +57,8 @@ pub(super) fn begin<E: Env>(
         for part in &topic.partition_data {
             let this = slot;
             slot += 1;
-            let verdict = if unauthorised {
-                Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+            let verdict = if let Some(error) = misuse {
+                Err(error)
             } else {
                 known.and_then(|topic| {
                     let index = u32::try_from(part.index)
@@ -76,10 +71,6 @@ pub(super) fn begin<E: Env>(
                     // Internal topics are written by their coordinators only, as in Kafka.
                     if topic.internal {
                         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
-                    }
-                    // With a transactional id: no transaction is ever open, as none can be begun.
-                    if is_transactional(&part.records) {
-                        return Err(ErrorCode::INVALID_TXN_STATE);
                     }
                     Ok(PartitionId {
                         topic: topic.id,
@@ -104,12 +95,14 @@ pub(super) fn begin<E: Env>(
         }
     }
     drop(metadata);
+    let transactional_id = request.transactional_id.as_deref().map(Into::into);
     drop(request);
     client.affinity.note(shard.owners(parts.iter().map(|p| &p.id)));
     let terms = ProduceOp {
         version: call.version,
         acks,
         deadline_ms: shard.now_ms() + timeout_ms as u64,
+        transactional_id,
         parts,
     };
     let submitted = shard.produce_submit(terms);
@@ -193,40 +186,20 @@ fn partition_response<'a>(index: i32, result: Option<Produced>) -> PartitionProd
     }
 }
 
-/// True if the first batch says that it is part of a transaction. Anything too short for a header is refused later.
-fn is_transactional(records: &Records<'_>) -> bool {
-    const MAGIC: usize = 16;
-    const ATTRIBUTES_LOW: usize = 22;
-    const TRANSACTIONAL: u8 = 1 << 4;
-    let Records::Slice(bytes) = records else {
-        return false;
-    };
-    matches!((bytes.get(MAGIC), bytes.get(ATTRIBUTES_LOW)), (Some(2), Some(attributes)) if attributes & TRANSACTIONAL != 0)
-}
-
-pub(super) async fn init_producer_id<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
-    let mut reader = call.reader();
-    let request = InitProducerIdRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
-    let failed = |error: ErrorCode| InitProducerIdResponse {
-        error_code: error.0,
-        producer_id: -1,
-        producer_epoch: -1,
-        ..Default::default()
-    };
-    let half_given = (request.producer_id == -1) != (request.producer_epoch == -1);
-    let response = if request.transactional_id.is_some() || half_given {
-        // Transactions are not served, and a retriable error would keep the client waiting for ever.
-        failed(ErrorCode::INVALID_REQUEST)
-    } else {
-        match shard.next_producer_id().await {
-            Some(producer_id) => InitProducerIdResponse {
-                producer_id,
-                producer_epoch: 0,
-                ..Default::default()
-            },
-            None => failed(ErrorCode::COORDINATOR_NOT_AVAILABLE),
-        }
-    };
-    shard.stats.error(call.api as i16, response.error_code);
-    call.encode(&response)
+/// Why the transactional batches of a request cannot be: nobody is named whose they are, or they are of several
+/// producers. Anything too short for a header is refused later.
+fn misuse(request: &ProduceRequest<'_>) -> Option<ErrorCode> {
+    let mut writers = request
+        .topic_data
+        .iter()
+        .flat_map(|t| &t.partition_data)
+        .filter_map(|part| match part.records {
+            Records::Slice(bytes) => Writer::of(Some(bytes)),
+            _ => None,
+        });
+    let first = writers.next()?;
+    if request.transactional_id.is_none() {
+        return Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    }
+    (!writers.all(|writer| writer.is_same(&first))).then_some(ErrorCode::INVALID_PRODUCER_ID_MAPPING)
 }

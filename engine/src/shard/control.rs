@@ -251,6 +251,8 @@ impl<E: Env> Shard<E> {
             }
         }
         if first {
+            self.set_loaded();
+            self.reconfigure_txns();
             self.reconcile();
         }
     }
@@ -308,6 +310,7 @@ impl<E: Env> Shard<E> {
                 }
                 self.renew_settings();
                 self.reconfigure_groups();
+                self.reconfigure_txns();
             }
             Change::Reset => {
                 self.reconcile();
@@ -338,7 +341,8 @@ impl<E: Env> Shard<E> {
         let epoch = self.metadata().leader_epoch(&id);
         let partition = Rc::new(Partition::new(id, log, epoch, settings));
         self.partitions.borrow_mut().insert(id, partition.clone());
-        self.adopt_coordinator(partition);
+        self.adopt_coordinator(partition.clone());
+        self.adopt_txn_coordinator(partition);
     }
 
     fn partition_settings(&self, topic: &[u8; 16]) -> Rc<PartitionSettings> {
@@ -359,6 +363,7 @@ impl<E: Env> Shard<E> {
         if let Some(partition) = partition {
             self.store.drop_log(id);
             self.retire_coordinator(id);
+            self.retire_txn_coordinator(id);
             partition.retire();
         }
     }

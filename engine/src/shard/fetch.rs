@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use turgo_net::ErrorCode;
 use turgo_storage::PartitionId;
 use turgo_storage::ReadError;
@@ -70,10 +71,7 @@ impl<E: Env> Shard<E> {
             let mut results = Vec::with_capacity(op.parts.len());
             if owners.contains(&self.index) {
                 let terms = op_terms(&op);
-                results.extend(
-                    self.read_all(&by_core[self.index], terms.max_bytes, terms.no_zstd)
-                        .await,
-                );
+                results.extend(self.read_all(&by_core[self.index], &terms).await);
             }
             for wait in waits {
                 if let Some(Answer::Fetched(more)) = wait.await {
@@ -99,7 +97,7 @@ impl<E: Env> Shard<E> {
                 .iter()
                 .zip(seen)
                 .filter(|(part, _)| self.owner(&part.id) == *core)
-                .map(|(part, seen)| (part.id, seen.high_watermark))
+                .map(|(part, seen)| (part.id, mark(seen, op.read_committed)))
                 .collect();
             if *core == self.index {
                 local = parts;
@@ -108,6 +106,7 @@ impl<E: Env> Shard<E> {
                     *core,
                     Op::Watch {
                         parts,
+                        read_committed: op.read_committed,
                         deadline_ms: op.deadline_ms,
                     },
                 );
@@ -118,16 +117,21 @@ impl<E: Env> Shard<E> {
                 });
             }
         }
-        let _watching = self.start_watching(&local, event.clone());
+        let _watching = self.start_watching(&local, op.read_committed, event.clone());
         event.wait().await;
     }
 
     /// Registers `event`; raises it at once if a mark is not the known one any more.
-    fn start_watching(&self, parts: &[(PartitionId, i64)], event: Rc<Event>) -> Watching<E> {
+    fn start_watching(
+        &self,
+        parts: &[(PartitionId, i64)],
+        read_committed: bool,
+        event: Rc<Event>,
+    ) -> Watching<E> {
         let mut partitions = Vec::with_capacity(parts.len());
         for (id, known) in parts {
             match self.partition(id) {
-                Some(partition) if partition.high_watermark() == *known => {
+                Some(partition) if partition.readable_end(read_committed) == *known => {
                     partition.watch(&event);
                     partitions.push(partition);
                 }
@@ -137,17 +141,22 @@ impl<E: Env> Shard<E> {
         Watching { partitions, event }
     }
 
-    pub(crate) async fn watch_owned(&self, parts: &[(PartitionId, i64)], deadline_ms: u64) {
+    pub(crate) async fn watch_owned(
+        &self,
+        parts: &[(PartitionId, i64)],
+        read_committed: bool,
+        deadline_ms: u64,
+    ) {
         let event = Rc::new(Event::default());
         let _timer = self.timers.arm(deadline_ms, event.clone());
-        let _watching = self.start_watching(parts, event.clone());
+        let _watching = self.start_watching(parts, read_committed, event.clone());
         event.wait().await;
     }
 
     /// The long poll over partitions of this core.
     pub(crate) async fn fetch_owned(&self, op: FetchOp) -> Vec<Fetched> {
         loop {
-            let results = self.read_all(&op.parts, op.max_bytes, op.no_zstd).await;
+            let results = self.read_all(&op.parts, &op).await;
             if enough(&results, op.min_bytes) || self.now_ms() >= op.deadline_ms || self.stopping.get() {
                 return results;
             }
@@ -155,18 +164,18 @@ impl<E: Env> Shard<E> {
                 .parts
                 .iter()
                 .zip(&results)
-                .map(|(part, seen)| (part.id, seen.high_watermark))
+                .map(|(part, seen)| (part.id, mark(seen, op.read_committed)))
                 .collect();
-            self.watch_owned(&known, op.deadline_ms).await;
+            self.watch_owned(&known, op.read_committed, op.deadline_ms).await;
         }
     }
 
-    async fn read_all(&self, parts: &[PartFetch], max_bytes: usize, no_zstd: bool) -> Vec<Fetched> {
-        let mut left = max_bytes;
+    async fn read_all(&self, parts: &[PartFetch], terms: &FetchOp) -> Vec<Fetched> {
+        let mut left = terms.max_bytes;
         let mut first = true;
         let mut results = Vec::with_capacity(parts.len());
         for part in parts {
-            let fetched = self.read_one(part, left, first, no_zstd).await;
+            let fetched = self.read_one(part, left, first, terms).await;
             let bytes = fetched.bytes();
             if bytes > 0 {
                 first = false;
@@ -179,7 +188,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// `first`: nothing was read yet, so one batch is returned whatever its size (KIP-74).
-    async fn read_one(&self, part: &PartFetch, left: usize, first: bool, no_zstd: bool) -> Fetched {
+    async fn read_one(&self, part: &PartFetch, left: usize, first: bool, terms: &FetchOp) -> Fetched {
         let Some(partition) = self.partition(&part.id) else {
             return Fetched::error(part.slot, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
@@ -196,7 +205,7 @@ impl<E: Env> Shard<E> {
         if let Some(error) = fenced(part.leader_epoch, partition.leader_epoch.get()) {
             return answer(error);
         }
-        if no_zstd && partition.settings().zstd {
+        if terms.no_zstd && partition.settings().zstd {
             return answer(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
         }
         if part.last_epoch >= 0 {
@@ -216,7 +225,7 @@ impl<E: Env> Shard<E> {
         if part.offset < log.start_offset() || part.offset > log.end_offset() {
             return answer(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
-        let upto = partition.high_watermark();
+        let upto = partition.readable_end(terms.read_committed);
         let max = part.max_bytes.min(left);
         if part.offset >= upto || (max == 0 && !first) {
             return answer(ErrorCode::NONE);
@@ -232,6 +241,11 @@ impl<E: Env> Shard<E> {
         match read {
             // Marks are taken after the read: a disk read may have taken a while.
             Ok(chunks) => Fetched {
+                aborted: if terms.read_committed {
+                    aborted(&partition, part.offset, upto, &chunks)
+                } else {
+                    Vec::new()
+                },
                 chunks,
                 ..answer(ErrorCode::NONE)
             },
@@ -265,7 +279,45 @@ fn op_terms(op: &FetchOp) -> FetchOp {
         min_bytes: op.min_bytes,
         deadline_ms: op.deadline_ms,
         no_zstd: op.no_zstd,
+        read_committed: op.read_committed,
     }
+}
+
+/// The end that a reader saw and waits beyond.
+fn mark(seen: &Fetched, read_committed: bool) -> i64 {
+    if read_committed {
+        seen.last_stable
+    } else {
+        seen.high_watermark
+    }
+}
+
+/// Aborted transactions among the batches read from `from` on: producer id and first offset.
+fn aborted<E: Env>(partition: &Partition<E>, from: i64, upto: i64, chunks: &[Bytes]) -> Vec<(i64, i64)> {
+    if chunks.is_empty() {
+        return Vec::new();
+    }
+    let known = partition.log.aborted_transactions(from, upto);
+    if known.is_empty() {
+        return Vec::new();
+    }
+    // The index may go far beyond what one answer holds.
+    let end = chunks.last().and_then(|chunk| end_of(chunk)).unwrap_or(upto);
+    known
+        .into_iter()
+        .filter(|txn| txn.first_offset < end)
+        .map(|txn| (txn.producer_id, txn.first_offset))
+        .collect()
+}
+
+/// Offset behind the last of the whole batches in `chunk`, by their headers alone.
+fn end_of(chunk: &[u8]) -> Option<i64> {
+    let (mut rest, mut end) = (chunk, None);
+    while let Ok(header) = turgo_storage::BatchHeader::parse(rest) {
+        end = Some(header.last_offset() + 1);
+        rest = rest.get(header.bytes..)?;
+    }
+    end
 }
 
 /// True if the answer should not wait any longer.
@@ -288,6 +340,7 @@ fn clip(results: &mut [Fetched], parts: &[PartFetch], max_bytes: usize) {
         let bytes = result.bytes();
         if total > 0 && (bytes > own || total + bytes > max_bytes) {
             result.chunks.clear();
+            result.aborted.clear();
         } else {
             total += bytes;
         }
@@ -297,7 +350,6 @@ fn clip(results: &mut [Fetched], parts: &[PartFetch], max_bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn with(slot: u32, bytes: usize) -> Fetched {
         Fetched {

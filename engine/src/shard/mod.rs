@@ -16,6 +16,7 @@ pub mod produce;
 pub mod replay;
 pub mod sessions;
 pub mod settings;
+pub mod txn;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -78,6 +79,8 @@ pub struct Shard<E: Env> {
     pub response_memory: Rc<Budget>,
     /// Group coordinators of the internal partitions that live here.
     pub groups: crate::group_host::Groups<E>,
+    /// Transaction coordinators of the internal partitions that live here.
+    pub txns: crate::txn_host::Txns<E>,
     /// Connections handed over by other cores, for the shell.
     pub arrivals: Queue<Accepted>,
     pub(crate) partitions: Partitions<E>,
@@ -85,6 +88,10 @@ pub struct Shard<E: Env> {
     pub(crate) control: control::Control<E>,
     pub(crate) produce_backlog: produce::Backlog,
     pub(crate) stopping: Cell<bool>,
+    /// `transaction.partition.verification.enable`.
+    pub(crate) verifies: Cell<bool>,
+    /// The metadata log has been applied.
+    loaded: Cell<bool>,
     activity: Cell<u64>,
     /// When retention was last applied, on the shards' clock.
     retention_at: Cell<Option<u64>>,
@@ -141,6 +148,9 @@ impl<E: Env> Shard<E> {
             timers: Rc::default(),
             stats: ShardStats::default(),
             groups: crate::group_host::Groups::default(),
+            txns: crate::txn_host::Txns::default(),
+            verifies: Cell::new(true),
+            loaded: Cell::new(false),
             arrivals: Queue::default(),
             partitions,
             control: control::Control::default(),
@@ -209,6 +219,7 @@ impl<E: Env> Shard<E> {
         self.timers.fire(self.now_ms());
         self.retry_backlog();
         self.tick_groups();
+        self.tick_txns();
     }
 
     /// Grows with everything that this core is asked to do.
@@ -312,6 +323,16 @@ impl<E: Env> Shard<E> {
         self.stopping.set(true);
         self.timers.fire(u64::MAX);
         self.resign_groups();
+        self.resign_txns();
+    }
+
+    /// True once the metadata log has been applied: what is not known then does not exist.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded.get()
+    }
+
+    pub(crate) fn set_loaded(&self) {
+        self.loaded.set(true);
     }
 
     /// Stops taking proposals.
@@ -351,8 +372,12 @@ impl<E: Env> Shard<E> {
                 Answer::Produced(self.finish_produce(pending, deadline_ms).await)
             }
             Op::Fetch(op) => Answer::Fetched(self.fetch_owned(op).await),
-            Op::Watch { parts, deadline_ms } => {
-                self.watch_owned(&parts, deadline_ms).await;
+            Op::Watch {
+                parts,
+                read_committed,
+                deadline_ms,
+            } => {
+                self.watch_owned(&parts, read_committed, deadline_ms).await;
                 Answer::Done
             }
             Op::Offsets(queries) => Answer::Offsets(self.offsets_owned(&queries).await),
@@ -365,6 +390,14 @@ impl<E: Env> Shard<E> {
             }
             Op::Group(id, caller, request) => Answer::Group(self.group_owned(id, caller, request).await),
             Op::Groups(caller, request) => Answer::Groups(self.groups_owned(caller, request).await),
+            Op::Txn(id, request) => Answer::Txn(self.txn_owned(id, request).await),
+            Op::Txns(request) => Answer::Txns(self.txns_owned(request).await),
+            Op::TxnOffsets(id, transactional_id, caller, request) => Answer::Group(
+                self.txn_offsets_owned(id, &transactional_id, caller, request)
+                    .await,
+            ),
+            Op::Markers(writes) => Answer::Markers(self.markers_owned(writes).await),
+            Op::Producers(asked) => Answer::Producers(self.producers_owned(&asked)),
             Op::Propose(proposal) => Answer::Proposed(self.propose_owned(proposal).await),
             Op::ProducerIds => Answer::ProducerIds(self.producer_ids_owned().await),
             Op::BeginRound(update) => Answer::Round(self.begin_round_owned(&update)),

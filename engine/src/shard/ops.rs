@@ -9,9 +9,10 @@ use turgo_storage::PartitionId;
 use crate::groups::messages::{Caller, Request, Response};
 use crate::metadata::MetaRecord;
 use crate::sessions::{Round, SessionError, Told, Update};
+use crate::txn::messages as txn;
 
 /// A batch of one partition on its way to the core that owns it. `records` is a lease on the receive buffer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PartProduce {
     /// Position in the request, carried back in [`Produced`].
     pub slot: u32,
@@ -30,6 +31,8 @@ pub struct ProduceOp {
     pub acks: i16,
     /// What is not committed by then, on the shards' clock in milliseconds, is answered with REQUEST_TIMED_OUT.
     pub deadline_ms: u64,
+    /// As in the request.
+    pub transactional_id: Option<Arc<str>>,
     /// At least one.
     pub parts: Vec<PartProduce>,
 }
@@ -107,6 +110,8 @@ pub struct FetchOp {
     pub deadline_ms: u64,
     /// Fetch version below 10: zstd topics are refused.
     pub no_zstd: bool,
+    /// Nothing at or above the last stable offset, and aborted transactions are told.
+    pub read_committed: bool,
 }
 
 /// The answer for one partition of a Fetch.
@@ -118,7 +123,7 @@ pub struct Fetched {
     pub error: ErrorCode,
     /// End of what consumers may read.
     pub high_watermark: i64,
-    /// End of what read_committed consumers may read.
+    /// End of what consumers of committed records may read.
     pub last_stable: i64,
     /// First offset still kept.
     pub log_start: i64,
@@ -126,6 +131,9 @@ pub struct Fetched {
     pub diverging: Option<(i32, i64)>,
     /// Whole batches, leased.
     pub chunks: Vec<Bytes>,
+    /// For a reader of committed records: producer id and first offset of aborted transactions among `chunks`, by
+    /// rising first offset.
+    pub aborted: Vec<(i64, i64)>,
 }
 
 impl Fetched {
@@ -139,6 +147,7 @@ impl Fetched {
             log_start: -1,
             diverging: None,
             chunks: Vec::new(),
+            aborted: Vec::new(),
         }
     }
     /// Bytes of records.
@@ -214,6 +223,34 @@ pub struct TrimQuery {
     pub offset: i64,
 }
 
+/// The end of a transaction for one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct MarkerWrite {
+    /// Carried back with the result.
+    pub slot: u32,
+    /// Where it goes.
+    pub id: PartitionId,
+    /// Producer of the transaction.
+    pub producer_id: i64,
+    /// Epoch of the marker.
+    pub producer_epoch: i16,
+    /// Epoch of the coordinator that decided.
+    pub coordinator_epoch: i32,
+    /// Commit or abort.
+    pub commit: bool,
+    /// Level of the transaction: from 2 on the marker's epoch is above that of the records (KIP-890).
+    pub level: i16,
+}
+
+/// The answer for one partition of DescribeProducers.
+#[derive(Debug, Clone)]
+pub struct ProducerAnswer {
+    /// Position in the request.
+    pub slot: u32,
+    /// `None` if the partition is not there.
+    pub producers: Option<Vec<turgo_storage::ProducerEntry>>,
+}
+
 /// Producers that a partition knows, for metrics and tests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogSize {
@@ -228,10 +265,12 @@ pub enum Op {
     Produce(ProduceOp),
     /// Read batches, waiting for them if need be.
     Fetch(FetchOp),
-    /// Tell when the high watermark of any partition differs from the one given, or the deadline came.
+    /// Tell when the end of any partition differs from the one given, or the deadline came.
     Watch {
-        /// Partition and known high watermark.
+        /// Partition and known end.
         parts: Vec<(PartitionId, i64)>,
+        /// The ends are last stable offsets, not high watermarks.
+        read_committed: bool,
         /// On the shards' clock, milliseconds.
         deadline_ms: u64,
     },
@@ -254,6 +293,16 @@ pub enum Op {
     Group(PartitionId, Caller, Request),
     /// For all group coordinators of the core.
     Groups(Caller, Request),
+    /// For the transaction coordinator of an internal partition.
+    Txn(PartitionId, txn::Request),
+    /// For all transaction coordinators of the core.
+    Txns(txn::Request),
+    /// Offsets of a transaction, for the group coordinator of an internal partition; with the transactional id.
+    TxnOffsets(PartitionId, String, Caller, Request),
+    /// Write markers.
+    Markers(Vec<MarkerWrite>),
+    /// Slots and partitions whose producers are asked for.
+    Producers(Vec<(u32, PartitionId)>),
     /// Something to be decided by the controller, on core 0.
     Propose(super::control::Proposal),
     /// A closed set of producer ids for this core, on core 0.
@@ -286,10 +335,18 @@ pub enum Answer {
     Offsets(Vec<OffsetAnswer>),
     /// To `Sizes`.
     Sizes(Vec<(PartitionId, LogSize)>),
-    /// To `Group`.
+    /// To `Group` and `TxnOffsets`.
     Group(Response),
     /// To `Groups`, one per coordinator.
     Groups(Vec<Response>),
+    /// To `Txn`.
+    Txn(txn::Response),
+    /// To `Txns`, one per coordinator.
+    Txns(Vec<txn::Response>),
+    /// To `Markers`: slot and result.
+    Markers(Vec<(u32, ErrorCode)>),
+    /// To `Producers`.
+    Producers(Vec<ProducerAnswer>),
     /// To `Propose`.
     Proposed(super::control::Verdict),
     /// To `ProducerIds`: first id and count.

@@ -26,6 +26,9 @@ pub struct Partition<E: Env> {
     pub leader_epoch: Cell<i32>,
     settings: RefCell<Rc<PartitionSettings>>,
     high_watermark: Cell<i64>,
+    last_stable: Cell<i64>,
+    /// Batches whose transaction is being looked up.
+    pub(crate) gates: crate::shard::txn::Gates,
     waiters: RefCell<VecDeque<(i64, Rc<Countdown>)>>,
     watchers: RefCell<Vec<Rc<Event>>>,
 }
@@ -38,12 +41,15 @@ impl<E: Env> Partition<E> {
         } else {
             log.durable_end()
         };
+        let last_stable = stable(&log, high_watermark);
         Partition {
             id,
             log,
             leader_epoch: Cell::new(leader_epoch),
             settings: RefCell::new(settings),
             high_watermark: Cell::new(high_watermark),
+            last_stable: Cell::new(last_stable),
+            gates: crate::shard::txn::Gates::default(),
             waiters: RefCell::default(),
             watchers: RefCell::default(),
         }
@@ -66,28 +72,45 @@ impl<E: Env> Partition<E> {
         self.high_watermark.get()
     }
 
-    /// End of what read_committed consumers may read. Without transactions it is the high watermark.
+    /// End of what read_committed consumers may read: the first record of the earliest transaction that is open, or
+    /// whose marker is not durable yet; without any, the high watermark.
     pub fn last_stable_offset(&self) -> i64 {
-        self.high_watermark()
+        self.last_stable.get()
     }
 
-    /// Recomputes the high watermark, releases whom it passes and wakes whoever watches.
+    /// The end that a reader may not pass.
+    pub fn readable_end(&self, read_committed: bool) -> i64 {
+        if read_committed {
+            self.last_stable.get()
+        } else {
+            self.high_watermark.get()
+        }
+    }
+
+    /// Recomputes high watermark and last stable offset, releases whom the former passes and wakes whoever watches.
     pub fn advanced(&self) {
         let end = match self.settings.borrow().log.durability {
             Durability::Memory => self.log.end_offset(),
             Durability::Disk => self.log.durable_end(),
         };
         // A topic switched from memory to disk waits for its journal to catch up: the mark never moves back.
-        if end <= self.high_watermark.get() {
-            return;
+        let moved = end > self.high_watermark.get();
+        if moved {
+            self.high_watermark.set(end);
+            let mut waiters = self.waiters.borrow_mut();
+            while let Some((_, waiter)) = waiters.pop_front_if(|(wanted, _)| *wanted <= end) {
+                waiter.lower();
+            }
         }
-        self.high_watermark.set(end);
-        let mut waiters = self.waiters.borrow_mut();
-        while let Some((_, waiter)) = waiters.pop_front_if(|(wanted, _)| *wanted <= end) {
-            waiter.lower();
+        let last_stable = stable(&self.log, self.high_watermark.get());
+        // What was readable stays readable: a transaction begins at the log end.
+        let settled = last_stable > self.last_stable.get();
+        if settled {
+            self.last_stable.set(last_stable);
         }
-        drop(waiters);
-        self.wake_watchers();
+        if moved || settled {
+            self.wake_watchers();
+        }
     }
 
     /// Counts `done` down once the high watermark reaches `end`; at once if it has.
@@ -105,7 +128,7 @@ impl<E: Env> Partition<E> {
         waiters.insert(at, (end, done.clone()));
     }
 
-    /// Raises `event` when the high watermark moves or the partition goes away.
+    /// Raises `event` when the high watermark or the last stable offset moves or the partition goes away.
     pub fn watch(&self, event: &Rc<Event>) {
         self.watchers.borrow_mut().push(event.clone());
     }
@@ -148,5 +171,18 @@ impl<E: Env> Partition<E> {
             self.high_watermark.get() <= self.log.end_offset(),
             "high watermark above the log end"
         );
+        assert!(
+            self.last_stable.get() <= self.high_watermark.get(),
+            "last stable offset above the high watermark"
+        );
+    }
+}
+
+/// The last stable offset of a log with this high watermark.
+fn stable<E: Env>(log: &Log<E>, high_watermark: i64) -> i64 {
+    match log.first_unstable_offset() {
+        // Records of an open transaction may be gone already.
+        Some(first) => first.max(log.start_offset()).min(high_watermark),
+        None => high_watermark,
     }
 }

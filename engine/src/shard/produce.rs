@@ -14,6 +14,7 @@ use turgo_storage::{AppendError, BatchHeader, Pressure, ProducerError, Sequenced
 
 use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op, PartProduce, ProduceOp, Produced};
+use crate::shard::txn::Writer;
 use crate::sync::{Countdown, Event, Filled, Filler, oneshot};
 
 /// Requests that wait for room in the store, oldest first. Bounded by what connections may have in flight: a request
@@ -32,6 +33,15 @@ impl Backlog {
     }
 }
 
+/// What all batches of a request have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The request's version.
+    pub version: i16,
+    /// As in the request.
+    pub transactional_id: Option<std::sync::Arc<str>>,
+}
+
 /// Batches appended but not yet committed, and those that still wait for room.
 #[derive(Default)]
 pub struct Pending {
@@ -41,13 +51,15 @@ pub struct Pending {
     done: Rc<Countdown>,
     /// When the last of them was appended.
     appended_ns: u64,
+    /// Batches that wait for their transaction, with their slots.
+    gated: Vec<(u32, Filled<Produced>)>,
     /// The later parts of the request, and their slots.
     rest: Option<(Vec<u32>, Filled<Pending>)>,
 }
 
 impl Pending {
     fn is_complete(&self) -> bool {
-        self.done.is_complete() && self.rest.is_none()
+        self.done.is_complete() && self.gated.is_empty() && self.rest.is_none()
     }
 }
 
@@ -87,6 +99,7 @@ impl<E: Env> Shard<E> {
             version,
             acks,
             deadline_ms,
+            transactional_id,
             parts,
         } = op;
         let mut by_core: Vec<Vec<PartProduce>> = Vec::new();
@@ -112,6 +125,7 @@ impl<E: Env> Shard<E> {
                 version,
                 acks,
                 deadline_ms,
+                transactional_id: transactional_id.clone(),
                 parts,
             };
             if core == self.index {
@@ -124,7 +138,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// Appends what this core owns; what the store has no room for now waits its turn.
-    pub(crate) fn produce_owned(&self, op: ProduceOp) -> Pending {
+    pub(crate) fn produce_owned(self: &Rc<Self>, op: ProduceOp) -> Pending {
         let backlog = &self.produce_backlog.waiting;
         if self.store.pressure() == Pressure::HardDirty || !backlog.borrow().is_empty() {
             let (fill, rest) = oneshot();
@@ -138,7 +152,7 @@ impl<E: Env> Shard<E> {
         self.append_all(op)
     }
 
-    pub(crate) fn retry_backlog(&self) {
+    pub(crate) fn retry_backlog(self: &Rc<Self>) {
         let backlog = &self.produce_backlog;
         if backlog.abandoned.take() {
             backlog.waiting.borrow_mut().retain(|(_, fill)| fill.is_awaited());
@@ -182,6 +196,15 @@ impl<E: Env> Shard<E> {
                 }
                 result
             }));
+            for (slot, gated) in pending.gated {
+                // One that still waits for its transaction then is not appended.
+                let result = match late.unless_first(gated).await {
+                    Some(Some(result)) => result,
+                    Some(None) => Produced::refused(slot, ErrorCode::NOT_LEADER_OR_FOLLOWER, None),
+                    None => self.timed_out(slot),
+                };
+                results.push(result);
+            }
             let Some((slots, rest)) = pending.rest else {
                 return results;
             };
@@ -232,29 +255,66 @@ impl<E: Env> Shard<E> {
     }
 
     /// Appends part by part. The first part that meets a full store, and all after it, go to the head of the backlog.
-    fn append_all(&self, mut op: ProduceOp) -> Pending {
+    fn append_all(self: &Rc<Self>, mut op: ProduceOp) -> Pending {
         let mut pending = Pending {
             results: Vec::with_capacity(op.parts.len()),
             ..Pending::default()
         };
+        // New gates, by who waits at them: one question each.
+        let mut asked: Vec<(Writer, Vec<_>)> = Vec::new();
         for i in 0..op.parts.len() {
-            match self.append_one(&op, &op.parts[i], &pending.done) {
+            let part = &op.parts[i];
+            if let Some(writer) = Writer::of(part.records.as_deref())
+                && let Some(partition) = self.partition(&part.id)
+                && self.needs_gate(&partition, &writer, op.version)
+            {
+                let (fill, gated) = oneshot();
+                pending.gated.push((part.slot, gated));
+                let terms = Terms {
+                    version: op.version,
+                    transactional_id: op.transactional_id.clone(),
+                };
+                if let Some(gate) = self.wait_at_gate(&partition, part.clone(), terms, writer, fill) {
+                    match asked.iter_mut().find(|(other, _)| other.is_same(&writer)) {
+                        Some((_, gates)) => gates.push((partition, gate)),
+                        None => asked.push((writer, vec![(partition, gate)])),
+                    }
+                }
+                continue;
+            }
+            match self.append_one(op.version, part, &pending.done) {
                 Some(result) => pending.results.push(result),
                 None => {
-                    op.parts.drain(..i);
+                    let later = op.parts.split_off(i);
                     let (fill, rest) = oneshot();
-                    pending.rest = Some((slots(&op), rest));
-                    self.produce_backlog.waiting.borrow_mut().push_front((op, fill));
+                    let later = ProduceOp {
+                        parts: later,
+                        transactional_id: op.transactional_id.clone(),
+                        ..op
+                    };
+                    pending.rest = Some((slots(&later), rest));
+                    self.produce_backlog
+                        .waiting
+                        .borrow_mut()
+                        .push_front((later, fill));
                     break;
                 }
             }
         }
         pending.appended_ns = self.env.now_ns();
+        for (writer, gates) in asked {
+            self.ask_for_gates(&op, writer, gates);
+        }
         pending
     }
 
     /// `None`: the store is full for the moment, nothing was changed, and the part is to be tried again.
-    fn append_one(&self, op: &ProduceOp, part: &PartProduce, done: &Rc<Countdown>) -> Option<Produced> {
+    pub(crate) fn append_one(
+        &self,
+        version: i16,
+        part: &PartProduce,
+        done: &Rc<Countdown>,
+    ) -> Option<Produced> {
         let refused = |error, message| Produced::refused(part.slot, error, message);
         let Some(partition) = self.partition(&part.id) else {
             return Some(refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None));
@@ -266,12 +326,10 @@ impl<E: Env> Shard<E> {
         }
         let settings = partition.settings();
         let now_ms = self.env.wall_ms();
-        let verdict = self.validator.borrow_mut().validate(
-            part.records.as_deref(),
-            op.version,
-            &settings.rules,
-            now_ms,
-        );
+        let verdict =
+            self.validator
+                .borrow_mut()
+                .validate(part.records.as_deref(), version, &settings.rules, now_ms);
         let valid = match verdict {
             Ok(valid) => valid,
             Err(refusal) => {
@@ -300,6 +358,18 @@ impl<E: Env> Shard<E> {
             return Some(refused(ErrorCode::INVALID_RECORD, None));
         };
         match partition.log.check_producer(&header) {
+            // The producer is inside a transaction there.
+            Ok(Sequenced::New)
+                if header.producer_id >= 0
+                    && !header.is_transactional()
+                    && partition
+                        .log
+                        .producer(header.producer_id)
+                        .is_some_and(|e| e.txn_first_offset >= 0) =>
+            {
+                let text = "the producer has a transaction open in this partition";
+                return Some(refused(ErrorCode::INVALID_TXN_STATE, Some(text.into())));
+            }
             Ok(Sequenced::New) => {}
             Ok(Sequenced::Duplicate {
                 base_offset,

@@ -280,7 +280,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "How often transactions that ran out of time are looked for.",
     ),
     broker(
@@ -290,7 +290,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "Longest timeout a transactional producer may ask for.",
     ),
     broker(
@@ -300,7 +300,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Any,
         Unit::None,
         ClusterWide,
-        Accepted,
+        Applied,
         "Whether a partition checks that a transaction includes it.",
     ),
     broker(
@@ -310,7 +310,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "How often expired transactional ids are looked for.",
     ),
     broker(
@@ -330,7 +330,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Count,
         ReadOnly,
-        Accepted,
+        Applied,
         "In-sync replicas needed by the topic that holds transactions.",
     ),
     broker(
@@ -340,7 +340,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Count,
         ReadOnly,
-        Accepted,
+        Applied,
         "Partitions of the topic that holds transactions; fixed once the topic exists.",
     ),
     broker(
@@ -350,7 +350,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Count,
         ReadOnly,
-        Accepted,
+        Applied,
         "Replicas of the topic that holds transactions.",
     ),
     broker(
@@ -360,7 +360,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Bytes,
         ReadOnly,
-        Accepted,
+        Applied,
         "Segment size of the topic that holds transactions.",
     ),
     broker(
@@ -380,7 +380,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(1),
         Unit::Milliseconds,
         ReadOnly,
-        Accepted,
+        Applied,
         "How long an idle transactional id is kept.",
     ),
     broker(

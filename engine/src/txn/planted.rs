@@ -1,0 +1,43 @@
+//! Bugs that tests can switch on, to show that their checkers see.
+//!
+//! Outside tests [`planted`] is `false` at compile time and nothing of this remains.
+
+/// A rule that can be broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), allow(dead_code))] // looked at by tests only
+pub(super) enum Bug {
+    /// One partition's marker is not written.
+    LostMarker,
+    /// Markers are written before the outcome is committed.
+    EarlyMarker,
+    /// The transaction is complete before its markers are.
+    EarlyComplete,
+    /// EndTxn is answered before the outcome is committed.
+    EarlyAnswer,
+    /// The epoch of an EndTxn is not looked at.
+    NoFence,
+    /// A prepared transaction found at load is left alone.
+    ForgottenAtLoad,
+    /// A transaction that took too long is left alone.
+    Endless,
+    /// An abort asked of a transaction that is being committed turns it.
+    TurnedOutcome,
+}
+
+/// Whether `bug` is switched on.
+#[cfg(not(test))]
+pub(super) const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The bug switched on in this thread.
+    pub(super) static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether `bug` is switched on.
+#[cfg(test)]
+pub(super) fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
