@@ -3,8 +3,8 @@
 //! A transactional batch whose transaction is not open in the log waits at a *gate* until the coordinator said that the
 //! partition is in the transaction (KIP-890 part 1), or put it there (part 2). Batches of the same producer that come
 //! meanwhile wait behind it, so their order survives; once the first is appended the log itself knows, and nothing is
-//! asked again until a marker ends the transaction. A marker cancels the gates of its producer: an answer that was
-//! given before the marker says nothing about the time after it.
+//! asked again until a marker ends the transaction. A marker cancels the gates of the transaction that it ends: an answer
+//! that was given before the marker says nothing about the time after it.
 //!
 //! Bounds: what waits at gates are requests that connections have in flight; sequences of refused batches are
 //! remembered for [`REFUSED`] producers of a partition.
@@ -66,9 +66,10 @@ impl Writer {
     }
 }
 
-/// Cancelled by a marker of its producer.
+/// Cancelled by the marker that ends the transaction which its producer asks about.
 pub(crate) struct Guard {
     producer_id: i64,
+    epoch: i16,
     cancelled: Cell<bool>,
 }
 
@@ -103,9 +104,10 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    fn guard(&self, producer_id: i64) -> Rc<Guard> {
+    fn guard(&self, producer_id: i64, epoch: i16) -> Rc<Guard> {
         let guard = Rc::new(Guard {
             producer_id,
+            epoch,
             cancelled: Cell::new(false),
         });
         let mut guards = self.guards.borrow_mut();
@@ -114,15 +116,26 @@ impl Gates {
         guard
     }
 
-    /// A marker of the producer is in the log.
-    fn cancel(&self, producer_id: i64) {
+    /// A marker of the producer is in the log. From level 2 on it carries the epoch of the producer's next transaction,
+    /// whose batches may be waiting already.
+    fn cancel(&self, producer_id: i64, epoch: i16, level: Level) {
+        let ended = |of: i16| if level >= TV2 { of < epoch } else { of <= epoch };
         for guard in self.guards.borrow().iter().filter_map(Weak::upgrade) {
-            if guard.producer_id == producer_id {
+            if guard.producer_id == producer_id && ended(guard.epoch) {
                 guard.cancelled.set(true);
             }
         }
-        self.gates.borrow_mut().remove(&producer_id);
-        self.refused.borrow_mut().remove(&producer_id);
+        let mut gates = self.gates.borrow_mut();
+        if gates
+            .get(&producer_id)
+            .is_some_and(|gate| gate.guard.borrow().cancelled.get())
+        {
+            gates.remove(&producer_id);
+        }
+        let mut refused = self.refused.borrow_mut();
+        if refused.get(&producer_id).is_some_and(|(of, _)| ended(*of)) {
+            refused.remove(&producer_id);
+        }
     }
 
     fn note_refused(&self, writer: &Writer) {
@@ -230,7 +243,7 @@ impl<E: Env> Shard<E> {
             return None;
         }
         let gate = Rc::new(Gate {
-            guard: RefCell::new(partition.gates.guard(writer.producer_id)),
+            guard: RefCell::new(partition.gates.guard(writer.producer_id, writer.epoch)),
             queue: RefCell::new(VecDeque::from([queued])),
         });
         gates.insert(writer.producer_id, gate.clone());
@@ -428,7 +441,7 @@ impl<E: Env> Shard<E> {
                     else {
                         continue;
                     };
-                    *gate.guard.borrow_mut() = partition.gates.guard(writer.producer_id);
+                    *gate.guard.borrow_mut() = partition.gates.guard(writer.producer_id, writer.epoch);
                     question = Rc::new(Question {
                         transactional_id: transactional_id.unwrap_or_else(|| "".into()),
                         writer,
@@ -470,7 +483,7 @@ impl<E: Env> Shard<E> {
         if is_open(entry.as_ref(), &writer) || !(adds || self.verifies.get()) {
             return Ok(());
         }
-        let guard = partition.gates.guard(producer_id);
+        let guard = partition.gates.guard(producer_id, epoch);
         let asked = std::slice::from_ref(partition);
         let code = self.ask_about(transactional_id, writer, asked, adds).await[0];
         match code {
@@ -598,7 +611,9 @@ impl<E: Env> Shard<E> {
             .expect("a small record");
         match log.append(&batch.build_uncompressed(), partition.leader_epoch.get(), now_ms) {
             Ok(appended) => {
-                partition.gates.cancel(write.producer_id);
+                partition
+                    .gates
+                    .cancel(write.producer_id, write.producer_epoch, write.level);
                 let end = appended.last_offset + 1;
                 partition.wait_for(end, done);
                 partition.advanced();
@@ -669,16 +684,31 @@ mod tests {
         assert!(!gates.is_ahead(&writer(1, 20)), "another epoch begins anew");
         gates.note_refused(&writer(1, 5));
         assert!(!gates.is_ahead(&writer(0, 20)), "the old epoch is forgotten");
-        gates.cancel(7);
+        gates.cancel(7, 1, TV2);
+        assert!(
+            gates.is_ahead(&writer(1, 6)),
+            "that marker ended the transaction before"
+        );
+        gates.cancel(7, 2, TV2);
         assert!(!gates.is_ahead(&writer(1, 6)));
     }
 
     #[test]
     fn a_marker_cancels_the_guards_of_its_producer_only() {
         let gates = Gates::default();
-        let (own, other) = (gates.guard(7), gates.guard(8));
-        gates.cancel(7);
-        assert!(own.cancelled.get() && !other.cancelled.get());
+        let (own, next, other) = (gates.guard(7, 3), gates.guard(7, 4), gates.guard(8, 3));
+        gates.cancel(7, 4, TV2);
+        assert!(own.cancelled.get(), "the marker of its transaction");
+        assert!(
+            !next.cancelled.get(),
+            "the next transaction begins with that epoch"
+        );
+        assert!(!other.cancelled.get());
+        gates.cancel(7, 4, TV0);
+        assert!(
+            next.cancelled.get(),
+            "without a raise the epoch is that of the transaction"
+        );
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn kafka_tools() -> Tool {
     java_class("Tools")
 }
 
-/// Any main class on the class path of Kafka's jars and the two programs above.
+/// Any main class on the class path of Kafka's jars and the programs in `clients/java`.
 pub fn java_class(main: &str) -> Tool {
     need("java", "apt-get install default-jdk-headless")?;
     need("javac", "apt-get install default-jdk-headless")?;
@@ -66,12 +66,13 @@ pub fn java_class(main: &str) -> Tool {
             .args(["dependency:copy-dependencies", "-DincludeScope=runtime", &out])
             .fetch("Maven");
     });
-    let (judge, tools) = (sources.join("Judge.java"), sources.join("Tools.java"));
-    let classes = made("java-classes", &[&pom, &judge, &tools], |dir| {
+    let programs = ["Judge.java", "Tools.java", "Transactions.java"].map(|name| sources.join(name));
+    let [judge, tools, transactions] = &programs;
+    let classes = made("java-classes", &[&pom, judge, tools, transactions], |dir| {
         Command::new("javac")
             .args(["-nowarn", "-cp", &format!("{}/*", jars.display()), "-d"])
             .arg(dir)
-            .args([&judge, &tools])
+            .args(&programs)
             .fetch("javac");
     });
     // Short-lived programs: compiling lightly and collecting simply is quickest.
