@@ -4,6 +4,7 @@ pub mod apis;
 pub mod cli;
 pub mod config;
 pub mod configs;
+pub mod features;
 mod group_host;
 pub mod groups;
 pub mod handlers;

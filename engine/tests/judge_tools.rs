@@ -167,8 +167,10 @@ fn kafkas_command_line_tools() {
     records(&mut shell, topic);
     performance(&mut shell, topic);
     verifiable(&mut shell, topic);
+    administration(&mut shell, topic);
+    resources(&mut shell);
     deletion(&mut shell, topic);
-    judge.passed(&format!("{} calls of 14 tools", shell.calls));
+    judge.passed(&format!("{} calls of 19 tools", shell.calls));
 }
 
 fn cluster(shell: &mut Shell) {
@@ -212,9 +214,17 @@ fn cluster(shell: &mut Shell) {
         ("OffsetForLeaderEpoch", "2 to 4"),
         ("DescribeConfigs", "1 to 4"),
         ("AlterConfigs", "0 to 2"),
+        ("AlterReplicaLogDirs", "1 to 2"),
         ("DescribeLogDirs", "1 to 5"),
         ("CreatePartitions", "0 to 3"),
         ("DeleteGroups", "0 to 2"),
+        ("ElectLeaders", "0 to 2"),
+        ("AlterPartitionReassignments", "0 to 1"),
+        ("ListPartitionReassignments", "0"),
+        ("DescribeQuorum", "0 to 2"),
+        ("UpdateFeatures", "0 to 2"),
+        ("UnregisterBroker", "0"),
+        ("ListConfigResources", "0 to 1"),
         ("IncrementalAlterConfigs", "0 to 1"),
         ("OffsetDelete", "0"),
         ("DescribeCluster", "0 to 2"),
@@ -486,14 +496,7 @@ fn configs(shell: &mut Shell, topic: &str) {
     shell
         .call(tool, &format!("--alter {entity} --add-config no.such.config=1"))
         .fails("");
-    let node = shell.call("ClusterTool", "list-endpoints").ok();
-    let node = node
-        .out
-        .lines()
-        .nth(1)
-        .and_then(|l| l.split_whitespace().next())
-        .expect("a node")
-        .to_owned();
+    let node = node(shell);
     shell
         .call(
             tool,
@@ -501,6 +504,228 @@ fn configs(shell: &mut Shell, topic: &str) {
         )
         .ok()
         .says("All configs for broker");
+}
+
+/// Number of the one broker.
+fn node(shell: &mut Shell) -> String {
+    let endpoints = shell.call("ClusterTool", "list-endpoints").ok();
+    let line = endpoints.out.lines().nth(1);
+    let node = line.and_then(|l| l.split_whitespace().next()).expect("a node");
+    node.to_owned()
+}
+
+/// Leaders, reassignments, log directories, quorum, features, registration: what operators of one broker may ask.
+fn administration(shell: &mut Shell, topic: &str) {
+    let node = node(shell);
+    let elect = "LeaderElectionCommand";
+    shell
+        .call(
+            elect,
+            &format!("--election-type preferred --topic {topic} --partition 0"),
+        )
+        .ok()
+        .says("Valid replica already elected");
+    shell
+        .call(
+            elect,
+            &format!("--election-type unclean --topic {topic} --partition 1"),
+        )
+        .ok()
+        .says("Valid replica already elected");
+    shell
+        .call(elect, "--election-type preferred --all-topic-partitions")
+        .ok();
+    shell
+        .call(
+            elect,
+            &format!("--election-type preferred --topic {topic} --partition 77"),
+        )
+        .fails("");
+
+    let dirs = shell
+        .call("LogDirsCommand", &format!("--describe --topic-list {topic}"))
+        .ok()
+        .says(&format!("\"partition\":\"{topic}-0\""));
+    let dir = value_after(&dirs.out, "\"logDir\":\"")
+        .split('"')
+        .next()
+        .expect("a directory");
+    let plans = tempfile::tempdir().expect("a directory");
+    let plan = |name: &str, partition: i32, replicas: &str, dir: Option<&str>| {
+        let file = plans.path().join(name);
+        let dirs = dir.map_or(String::new(), |dir| format!(r#","log_dirs":["{dir}"]"#));
+        let text = format!(
+            r#"{{"version":1,"partitions":[{{"topic":"{topic}","partition":{partition},"replicas":[{replicas}]{dirs}}}]}}"#
+        );
+        std::fs::write(&file, text).expect("written");
+        file.display().to_string()
+    };
+    let reassign = "reassign.ReassignPartitionsCommand";
+    let here = plan("here", 0, &node, Some(dir));
+    shell
+        .call(reassign, &format!("--execute --reassignment-json-file {here}"))
+        .ok()
+        .says("Successfully started partition reassignment");
+    shell
+        .call(reassign, &format!("--verify --reassignment-json-file {here}"))
+        .ok()
+        .says(&format!("Reassignment of partition {topic}-0 is completed"));
+    shell
+        .call(reassign, &format!("--cancel --reassignment-json-file {here}"))
+        .ok()
+        .says("None of the specified partition reassignments are active");
+    shell
+        .call(reassign, "--list")
+        .ok()
+        .says("No partition reassignments found");
+    let nowhere = plan("nowhere", 0, "4711", None);
+    shell
+        .call(reassign, &format!("--execute --reassignment-json-file {nowhere}"))
+        .fails("4711");
+    let missing = plan("missing", 77, &node, None);
+    shell
+        .call(reassign, &format!("--execute --reassignment-json-file {missing}"))
+        .fails("");
+    let elsewhere = plan("elsewhere", 0, &node, Some("/no/such/directory"));
+    shell
+        .call(
+            reassign,
+            &format!("--execute --timeout 1000 --reassignment-json-file {elsewhere}"),
+        )
+        .fails("");
+
+    let quorum = "MetadataQuorumCommand";
+    let status = shell.call(quorum, "describe --status").ok();
+    assert_eq!(status.row(&["LeaderId:"])[1], node);
+    assert_eq!(status.row(&["MaxFollowerLag:"])[1], "0");
+    let end: i64 = status.row(&["HighWatermark:"])[1].parse().expect("an offset");
+    assert!(end > 0, "{}", status.out);
+    shell
+        .call(
+            "TopicCommand",
+            &format!("--create --topic {topic}-more --partitions 1"),
+        )
+        .ok();
+    let replication = shell.call(quorum, "describe --replication").ok();
+    let row = replication.row(&[&node]);
+    assert_eq!(row.last().map(String::as_str), Some("Leader"));
+    let later: Vec<i64> = row.iter().filter_map(|word| word.parse().ok()).collect();
+    assert!(later.iter().any(|offset| *offset > end), "{}", replication.out);
+
+    let features = shell.call("FeatureCommand", "describe").ok();
+    assert!(
+        features.out.contains("Feature: metadata.version"),
+        "{}",
+        features.out
+    );
+    shell
+        .call("FeatureCommand", "downgrade --feature metadata.version=7")
+        .fails("");
+    shell
+        .call("FeatureCommand", "upgrade --feature no.such.feature=1")
+        .fails("");
+    shell
+        .call("ClusterTool", "unregister --id 4711")
+        .ok()
+        .says("4711");
+}
+
+/// Everything that settings belong to besides topics.
+fn resources(shell: &mut Shell) {
+    let node = node(shell);
+    let tool = "kafka.admin.ConfigCommand";
+    let broker = format!("--entity-type brokers --entity-name {node}");
+    let everywhere = "--entity-type brokers --entity-default";
+    let change = "--add-config log.cleaner.threads=2";
+    shell.call(tool, &format!("--alter {broker} {change}")).ok();
+    shell
+        .call(tool, &format!("--describe {broker}"))
+        .ok()
+        .says("log.cleaner.threads=2");
+    shell.call(tool, &format!("--alter {everywhere} {change}")).ok();
+    shell
+        .call(tool, &format!("--describe {everywhere}"))
+        .ok()
+        .says("log.cleaner.threads=2");
+    for entity in [broker.as_str(), everywhere] {
+        shell
+            .call(
+                tool,
+                &format!("--alter {entity} --delete-config log.cleaner.threads"),
+            )
+            .ok();
+    }
+    shell
+        .call(tool, &format!("--alter {broker} --add-config node.id=7"))
+        .fails("");
+
+    let loggers = format!("--entity-type broker-loggers --entity-name {node}");
+    shell
+        .call(tool, &format!("--describe {loggers}"))
+        .ok()
+        .says("root=");
+    for level in ["WARN", "INFO"] {
+        shell
+            .call(tool, &format!("--alter {loggers} --add-config root={level}"))
+            .ok();
+        shell
+            .call(tool, &format!("--describe {loggers}"))
+            .ok()
+            .says(&format!("root={level}"));
+    }
+
+    let group = &unique("settings");
+    let entity = format!("--entity-type groups --entity-name {group}");
+    let setting = "consumer.session.timeout.ms=50000";
+    shell
+        .call(tool, &format!("--alter {entity} --add-config {setting}"))
+        .ok();
+    shell
+        .call(tool, &format!("--describe {entity}"))
+        .ok()
+        .says(setting);
+    shell
+        .call(tool, "--describe --entity-type groups")
+        .ok()
+        .says(group);
+    shell
+        .call(
+            tool,
+            &format!("--alter {entity} --delete-config consumer.session.timeout.ms"),
+        )
+        .ok();
+
+    let metrics = "ClientMetricsCommand";
+    let name = &unique("lag");
+    let change = "--metrics org.apache.kafka.consumer. --interval 30000 --match client_id=a.*";
+    shell
+        .call(metrics, &format!("--alter --name {name} {change}"))
+        .ok();
+    shell.call(metrics, "--list").ok().says(name);
+    shell
+        .call(metrics, &format!("--describe --name {name}"))
+        .ok()
+        .says("interval.ms=30000")
+        .says("metrics=org.apache.kafka.consumer.")
+        .says("match=client_id=a.*");
+    shell
+        .call(metrics, &format!("--alter --name {name} --interval 5"))
+        .fails("");
+    let entity = format!("--entity-type client-metrics --entity-name {name}");
+    shell
+        .call(tool, &format!("--describe {entity}"))
+        .ok()
+        .says("interval.ms=30000");
+    shell
+        .call(tool, &format!("--alter {entity} --add-config interval.ms=40000"))
+        .ok();
+    shell
+        .call(tool, "--describe --entity-type client-metrics")
+        .ok()
+        .says("interval.ms=40000");
+    shell.call(metrics, &format!("--delete --name {name}")).ok();
+    let listed = shell.call(metrics, "--list").ok();
+    assert!(!listed.out.contains(name.as_str()), "{}", listed.out);
 }
 
 fn records(shell: &mut Shell, topic: &str) {

@@ -51,6 +51,7 @@ pub enum ConfigSource {
     StaticBroker = 4,
     Default = 5,
     DynamicBrokerLogger = 6,
+    ClientMetrics = 7,
     Group = 8,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::def::{Check, ConfigDef, Dynamic, Effect, Unit};
-use super::{broker_configs, group_configs, topic_configs};
+use super::{broker_configs, client_metrics_configs, group_configs, topic_configs};
 
 /// The whole page.
 pub fn markdown() -> String {
@@ -43,6 +43,13 @@ pub fn markdown() -> String {
     for def in group_configs() {
         let behind: Vec<String> = def.synonyms.iter().map(|(name, _)| format!("`{name}`")).collect();
         row(&mut out, def, &behind.join(", "));
+    }
+    out.push_str(
+        "\n## Client metrics\n\n| setting | type | default | range | effect | broker setting behind it | what it does |\n\
+         |-|-|-|-|-|-|-|\n",
+    );
+    for def in client_metrics_configs() {
+        row(&mut out, def, "");
     }
     out
 }

@@ -13,6 +13,7 @@
 
 mod alter;
 mod broker;
+mod client_metrics;
 mod def;
 pub mod document;
 mod group;
@@ -30,10 +31,12 @@ pub use alter::{
     validate_topic_overrides,
 };
 pub use broker::{BrokerUpdate, check_broker_update, check_static};
+pub use client_metrics::validate_client_metrics;
 pub use def::{Check, ConfigDef, ConfigSource, ConfigType, Dynamic, Effect, ResourceType, Scope, Unit};
 pub use loggers::{check_logger_ops, describe_loggers};
 pub use resolve::{
-    Described, Layers, Synonym, describe_broker, describe_broker_default, describe_group, describe_topic,
+    Described, Layers, Synonym, describe_broker, describe_broker_default, describe_client_metrics,
+    describe_group, describe_topic,
 };
 pub use settings::{CompressionType, Durability, NodeSettings, TimestampType, TopicSettings};
 pub use value::{Value, ValueError, format_double, parse};
@@ -51,6 +54,16 @@ pub fn broker_configs() -> impl Iterator<Item = &'static ConfigDef> {
 /// All settings of a group, sorted by name.
 pub fn group_configs() -> &'static [ConfigDef] {
     group::GROUP
+}
+
+/// All settings of a client metrics subscription, sorted by name.
+pub fn client_metrics_configs() -> &'static [ConfigDef] {
+    client_metrics::CLIENT_METRICS
+}
+
+/// The declaration of a setting of a client metrics subscription.
+pub fn client_metrics_config(name: &str) -> Option<&'static ConfigDef> {
+    find(client_metrics::CLIENT_METRICS, name)
 }
 
 /// The declaration of a topic setting.

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use super::def::{ConfigDef, ConfigSource, ConfigType};
 use super::value::{self, Value};
 use super::{
-    broker, broker_config, broker_configs, group_config, group_configs, topic_config, topic_configs,
+    broker, broker_config, broker_configs, client_metrics_configs, group_config, group_configs, topic_config,
+    topic_configs,
 };
 
 /// The overrides that hold for one broker, strongest first.
@@ -213,6 +214,35 @@ pub fn describe_group(
                 described.source = ConfigSource::Default;
             }
             described
+        })
+        .collect()
+}
+
+/// Describes a client metrics subscription.
+pub fn describe_client_metrics(
+    overrides: &BTreeMap<String, String>,
+    filter: Option<&[&str]>,
+) -> Vec<Described> {
+    client_metrics_configs()
+        .iter()
+        .filter(|d| wanted(filter, d.name))
+        .map(|d| {
+            let set = overrides.get(d.name);
+            let synonym = |value: &String| Synonym {
+                name: d.name.into(),
+                value: Some(value.clone()),
+                source: ConfigSource::ClientMetrics,
+            };
+            Described {
+                name: d.name.into(),
+                value: set.cloned().or(d.default.map(str::to_owned)),
+                source: set.map_or(ConfigSource::Default, |_| ConfigSource::ClientMetrics),
+                read_only: false,
+                sensitive: false,
+                type_id: d.kind.id(),
+                synonyms: set.map(synonym).into_iter().collect(),
+                documentation: Some(d.doc),
+            }
         })
         .collect()
 }

@@ -11,8 +11,8 @@ use turgo_net::messages::describe_configs::{
 
 use super::outcome;
 use crate::configs::{
-    Described, ResourceType, describe_broker, describe_broker_default, describe_group, describe_loggers,
-    describe_topic,
+    Described, ResourceType, describe_broker, describe_broker_default, describe_client_metrics,
+    describe_group, describe_loggers, describe_topic,
 };
 use crate::metadata::{ApiError, Planner, check_name};
 
@@ -105,8 +105,9 @@ fn describe(
             &planner.layers(),
             keys,
         )),
-        // Nothing subscribes to client metrics here, so there is nothing set.
-        Some(ResourceType::ClientMetrics) => Ok(Vec::new()),
+        Some(kind @ ResourceType::ClientMetrics) => {
+            Ok(describe_client_metrics(state.overrides(kind, name), keys))
+        }
         None => Err(request_error(format!(
             "Unknown resource type {}",
             resource.resource_type

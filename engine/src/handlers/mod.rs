@@ -18,7 +18,12 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_topic_partitions;
+pub mod elect_leaders;
+pub mod list_config_resources;
 pub mod metadata;
+pub mod reassignments;
+pub mod unregister_broker;
+pub mod update_features;
 
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,13 @@ use super::plan::{Plan, Planner, repeated};
 use super::record::{ConfigSet, MetaRecord};
 use crate::configs::{
     AlterOp, OpType, ResourceType, apply_incremental, check_broker_update, check_logger_ops, check_resource,
-    group_config, validate_group_overrides, validate_topic_overrides,
+    group_config, validate_client_metrics, validate_group_overrides, validate_topic_overrides,
 };
+
+/// Most groups, and most client metrics subscriptions, that may have settings.
+const MAX_CONFIGURED: usize = 10_000;
+/// Longest value of a setting, and longest name of what has settings, bytes.
+const MAX_TEXT: usize = 32_767;
 
 /// What is to change at one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +100,16 @@ impl Planner<'_> {
     fn alter_resource(&self, resource: &AlterResource) -> Result<Altered, ApiError> {
         let ops = operations(&resource.altering)?;
         check_resource(&ops)?;
+        let texts = ops.iter().filter_map(|op| op.value.as_deref());
+        if texts
+            .chain([resource.name.as_str()])
+            .any(|text| text.len() > MAX_TEXT)
+        {
+            return Err(ApiError::new(
+                ErrorCode::INVALID_CONFIG,
+                format!("Values and names have at most {MAX_TEXT} bytes."),
+            ));
+        }
         let replace = matches!(resource.altering, Altering::All(_));
         let Some(kind) = ResourceType::from_id(resource.resource_type) else {
             return Err(ApiError::new(
@@ -118,10 +133,7 @@ impl Planner<'_> {
                     log_level,
                 })
             }
-            ResourceType::ClientMetrics => Err(ApiError::new(
-                ErrorCode::INVALID_REQUEST,
-                "This broker takes no client metrics, so there is nothing to subscribe to.",
-            )),
+            ResourceType::ClientMetrics => self.alter_client_metrics(&resource.name, &ops, replace),
         }
     }
 
@@ -178,7 +190,34 @@ impl Planner<'_> {
         let default_of = |n: &str| layers.default_of(group_config(n)?);
         let wanted = apply_incremental(ResourceType::Group, base(existing, replace), ops, default_of)?;
         validate_group_overrides(&wanted, |n| layers.number(n))?;
+        self.check_room(ResourceType::Group, existing)?;
         Ok(Altered::settings(ResourceType::Group, name, existing, &wanted))
+    }
+
+    fn alter_client_metrics(&self, name: &str, ops: &[AlterOp], replace: bool) -> Result<Altered, ApiError> {
+        let kind = ResourceType::ClientMetrics;
+        if name.is_empty() {
+            return Err(ApiError::new(
+                ErrorCode::INVALID_REQUEST,
+                "A client metrics subscription needs a name.",
+            ));
+        }
+        let existing = self.state.overrides(kind, name);
+        let wanted = apply_incremental(kind, base(existing, replace), ops, |_| None)?;
+        validate_client_metrics(&wanted)?;
+        self.check_room(kind, existing)?;
+        Ok(Altered::settings(kind, name, existing, &wanted))
+    }
+
+    /// Groups and subscriptions need not exist to have settings, so their number is bounded here.
+    fn check_room(&self, kind: ResourceType, existing: &Settings) -> Result<(), ApiError> {
+        if existing.is_empty() && self.state.configured(kind).count() >= MAX_CONFIGURED {
+            return Err(ApiError::new(
+                ErrorCode::POLICY_VIOLATION,
+                format!("No more than {MAX_CONFIGURED} of these can have settings."),
+            ));
+        }
+        Ok(())
     }
 
     /// A broker resource is this broker, or, with `default_allowed`, all of them (the empty name).

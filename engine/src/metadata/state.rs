@@ -136,6 +136,8 @@ pub enum Change {
     BrokerConfig,
     /// A group's settings changed.
     GroupConfig(String),
+    /// The settings of a client metrics subscription changed.
+    ClientMetrics(String),
     /// A broker started.
     Broker(i32),
     /// A feature's level changed.
@@ -167,6 +169,7 @@ pub struct MetadataState {
     topic_configs: ConfigTable,
     broker_configs: ConfigTable,
     group_configs: ConfigTable,
+    client_metrics: ConfigTable,
     brokers: BTreeMap<i32, Broker>,
     features: BTreeMap<String, i16>,
     next_producer_id: i64,
@@ -191,6 +194,7 @@ impl MetadataState {
             topic_configs: BTreeMap::new(),
             broker_configs: BTreeMap::new(),
             group_configs: BTreeMap::new(),
+            client_metrics: ConfigTable::new(),
             brokers: BTreeMap::new(),
             features: BTreeMap::new(),
             next_producer_id: 0,
@@ -341,7 +345,8 @@ impl MetadataState {
             ResourceType::Topic => Some(&self.topic_configs),
             ResourceType::Broker => Some(&self.broker_configs),
             ResourceType::Group => Some(&self.group_configs),
-            ResourceType::BrokerLogger | ResourceType::ClientMetrics => None,
+            ResourceType::ClientMetrics => Some(&self.client_metrics),
+            ResourceType::BrokerLogger => None,
         }
     }
 
@@ -526,13 +531,15 @@ impl MetadataState {
                 Change::BrokerConfig
             }
             ResourceType::Group => Change::GroupConfig(r.resource.clone()),
-            ResourceType::BrokerLogger | ResourceType::ClientMetrics => {
+            ResourceType::ClientMetrics => Change::ClientMetrics(r.resource.clone()),
+            ResourceType::BrokerLogger => {
                 return Err("a setting of a kind of resource that keeps none".into());
             }
         };
         let table = match resource {
             ResourceType::Topic => &mut self.topic_configs,
             ResourceType::Broker => &mut self.broker_configs,
+            ResourceType::ClientMetrics => &mut self.client_metrics,
             _ => &mut self.group_configs,
         };
         match &r.value {
@@ -564,6 +571,7 @@ impl MetadataState {
         let tables = [
             (ResourceType::Topic, &self.topic_configs),
             (ResourceType::Broker, &self.broker_configs),
+            (ResourceType::ClientMetrics, &self.client_metrics),
             (ResourceType::Group, &self.group_configs),
         ];
         let configs = tables

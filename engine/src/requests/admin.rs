@@ -7,18 +7,25 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use turgo_net::messages::alter_configs::AlterConfigsRequest;
+use turgo_net::messages::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
 use turgo_net::messages::create_partitions::CreatePartitionsRequest;
 use turgo_net::messages::create_topics::CreateTopicsRequest;
 use turgo_net::messages::delete_topics::DeleteTopicsRequest;
 use turgo_net::messages::describe_cluster::DescribeClusterRequest;
 use turgo_net::messages::describe_configs::DescribeConfigsRequest;
 use turgo_net::messages::describe_topic_partitions::DescribeTopicPartitionsRequest;
+use turgo_net::messages::elect_leaders::ElectLeadersRequest;
 use turgo_net::messages::incremental_alter_configs::IncrementalAlterConfigsRequest;
+use turgo_net::messages::list_config_resources::ListConfigResourcesRequest;
+use turgo_net::messages::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use turgo_net::messages::metadata::MetadataRequest;
+use turgo_net::messages::unregister_broker::UnregisterBrokerRequest;
+use turgo_net::messages::update_features::UpdateFeaturesRequest;
 use turgo_net::wire::{Decode, Encode};
 use turgo_storage::env::Env;
 
 use super::{Call, Close};
+use crate::features::FEATURES;
 use crate::handlers;
 use crate::metadata::{Plan, Planner};
 use crate::node::Node;
@@ -180,4 +187,49 @@ pub(super) async fn alter_configs<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> 
         }
     })
     .await
+}
+
+pub(super) fn elect_leaders<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: ElectLeadersRequest<'_> = read(call)?;
+    look(shard, |planner| {
+        call.encode(&handlers::elect_leaders::respond(&request, planner))
+    })
+}
+
+pub(super) fn alter_reassignments<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: AlterPartitionReassignmentsRequest<'_> = read(call)?;
+    look(shard, |planner| {
+        call.encode(&handlers::reassignments::alter(&request, planner))
+    })
+}
+
+pub(super) fn list_reassignments(call: &Call) -> Result<Vec<Bytes>, Close> {
+    let _: ListPartitionReassignmentsRequest<'_> = read(call)?;
+    call.encode(&handlers::reassignments::list())
+}
+
+pub(super) async fn update_features<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let _: UpdateFeaturesRequest<'_> = read(call)?;
+    change(shard, call, |call, planner, _| {
+        handlers::update_features::plan(again!(call), call.version, planner, FEATURES)
+    })
+    .await
+}
+
+pub(super) fn unregister_broker<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: UnregisterBrokerRequest = read(call)?;
+    look(shard, |planner| {
+        call.encode(&handlers::unregister_broker::respond(&request, planner))
+    })
+}
+
+pub(super) fn list_config_resources<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+    let request: ListConfigResourcesRequest = read(call)?;
+    look(shard, |planner| {
+        call.encode(&handlers::list_config_resources::respond(
+            &request,
+            call.version,
+            planner,
+        ))
+    })
 }

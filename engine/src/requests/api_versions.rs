@@ -11,17 +11,10 @@ use turgo_net::{ErrorCode, Writer, encode_response};
 use turgo_storage::env::Env;
 
 use super::{Call, Close};
+use crate::features::{FEATURES, level};
 use crate::shard::Shard;
 
-/// Features as `name, supported min, supported max, finalized`. Clients take KIP-890's path inside transactions because
-/// of `transaction.version`; the others are shown only.
-const FEATURES: &[(&str, i16, i16, i16)] = &[
-    ("metadata.version", 7, 30, 30),
-    ("group.version", 0, 1, 1),
-    ("transaction.version", 0, 2, 2),
-];
-
-pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
+pub(super) fn answer<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let (min, max) = crate::apis::served(ApiKey::ApiVersions).expect("always served");
     if !(min..=max).contains(&call.version) {
         // A client from the future parses this version 0 body and asks again within our range.
@@ -64,25 +57,28 @@ pub(super) fn answer<E: Env>(_shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<B
             })
         })
         .collect();
+    let metadata = shard.metadata();
     call.encode(&ApiVersionsResponse {
         api_keys,
         supported_features: FEATURES
             .iter()
             // Up to version 3 a supported minimum of 0 broke clients (KAFKA-17492).
-            .filter(|(_, min, ..)| *min > 0 || call.version >= 4)
-            .map(|(name, min, max, _)| SupportedFeatureKey {
-                name: (*name).into(),
-                min_version: *min,
-                max_version: *max,
+            .filter(|feature| feature.min > 0 || call.version >= 4)
+            .map(|feature| SupportedFeatureKey {
+                name: feature.name.into(),
+                min_version: feature.min,
+                max_version: feature.max,
             })
             .collect(),
         finalized_features_epoch: 1,
         finalized_features: FEATURES
             .iter()
-            .map(|(name, _, _, level)| FinalizedFeatureKey {
-                name: (*name).into(),
-                max_version_level: *level,
-                min_version_level: *level,
+            .map(|feature| (feature, level(feature, &metadata)))
+            .filter(|(_, level)| *level > 0)
+            .map(|(feature, level)| FinalizedFeatureKey {
+                name: feature.name.into(),
+                max_version_level: level,
+                min_version_level: level,
             })
             .collect(),
         ..Default::default()

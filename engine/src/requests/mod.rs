@@ -12,6 +12,7 @@ mod groups;
 mod log_dirs;
 mod offsets;
 mod produce;
+mod quorum;
 mod txn;
 mod txn_admin;
 
@@ -252,6 +253,14 @@ pub async fn answer<E: Env>(pending: Pending<E>, client: &Client) -> Result<Vec<
         ApiKey::IncrementalAlterConfigs => admin::incremental_alter_configs(&shard, &call).await,
         ApiKey::DescribeCluster => admin::describe_cluster(&shard, &call).await,
         ApiKey::DescribeTopicPartitions => admin::describe_topic_partitions(&shard, &call).await,
+        ApiKey::ElectLeaders => admin::elect_leaders(&shard, &call),
+        ApiKey::AlterPartitionReassignments => admin::alter_reassignments(&shard, &call),
+        ApiKey::ListPartitionReassignments => admin::list_reassignments(&call),
+        ApiKey::UpdateFeatures => admin::update_features(&shard, &call).await,
+        ApiKey::UnregisterBroker => admin::unregister_broker(&shard, &call),
+        ApiKey::ListConfigResources => admin::list_config_resources(&shard, &call),
+        ApiKey::DescribeQuorum => quorum::answer(&shard, &call).await,
+        ApiKey::AlterReplicaLogDirs => log_dirs::alter(&shard, &call),
         ApiKey::DescribeLogDirs => log_dirs::answer(&shard, &call).await,
         ApiKey::FindCoordinator => groups::find_coordinator(&shard, &call).await,
         ApiKey::JoinGroup => groups::join(&shard, &call, client).await,

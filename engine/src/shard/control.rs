@@ -22,7 +22,7 @@ use crate::metadata::{
     BrokerEndpoint, BrokerRegistered, Change, ClusterCreated, MetaRecord, MetadataState, ProducerIdsAllocated,
 };
 use crate::shard::Shard;
-use crate::shard::ops::{Answer, Op};
+use crate::shard::ops::{Answer, MetadataLog, Op};
 use crate::shard::partition::Partition;
 use crate::shard::replay::replay;
 use crate::shard::settings::PartitionSettings;
@@ -47,6 +47,8 @@ const METADATA_LOG: PartitionId = PartitionId {
     topic: METADATA_TOPIC,
     partition: 0,
 };
+/// Epoch of the one voter's leadership, which never changes hands.
+const LEADER_EPOCH: i32 = 0;
 /// Name of the one listener, as Kafka calls an unencrypted one.
 pub const LISTENER: &str = "PLAINTEXT";
 /// Producer ids that one core reserves at a time.
@@ -149,6 +151,16 @@ impl<E: Env> Shard<E> {
         self.register().await
     }
 
+    pub(crate) fn metadata_log_owned(&self) -> Option<MetadataLog> {
+        let log = self.control.log.borrow();
+        let log = log.as_ref()?;
+        Some(MetadataLog {
+            end: log.end_offset(),
+            high_watermark: log.durable_end(),
+            leader_epoch: LEADER_EPOCH,
+        })
+    }
+
     /// Makes this start of the broker known, and the cluster on its first start.
     async fn register(self: &Rc<Self>) -> Result<(), String> {
         let node = self.node.clone();
@@ -201,7 +213,9 @@ impl<E: Env> Shard<E> {
         for record in records {
             batch.push(now_ms, None, Some(&record.encode()), &[]).ok()?;
         }
-        let appended = log.append(&batch.build_uncompressed(), 0, now_ms).ok()?;
+        let appended = log
+            .append(&batch.build_uncompressed(), LEADER_EPOCH, now_ms)
+            .ok()?;
         self.store.wait_durable(appended.lsn).await.ok()?;
         Some(appended.base_offset)
     }
@@ -317,7 +331,7 @@ impl<E: Env> Shard<E> {
                 self.tell_groups_of_topics(true);
             }
             Change::Broker(_) => self.tell_groups_of_topics(false),
-            Change::GroupConfig(_) | Change::Feature(_) => {}
+            Change::GroupConfig(_) | Change::ClientMetrics(_) | Change::Feature(_) => {}
         }
     }
 

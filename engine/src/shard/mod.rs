@@ -404,6 +404,7 @@ impl<E: Env> Shard<E> {
             Op::FinishRound { id, epoch, told } => {
                 Answer::RoundFinished(self.finish_round_owned(id, epoch, &told))
             }
+            Op::MetadataLog => Answer::MetadataLog(self.metadata_log_owned()),
             Op::CloseSession(id) => {
                 self.close_session_owned(id);
                 Answer::Done

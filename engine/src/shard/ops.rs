@@ -258,6 +258,17 @@ pub struct LogSize {
     pub bytes: u64,
 }
 
+/// How far the metadata log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataLog {
+    /// Its end, exclusive.
+    pub end: i64,
+    /// End of what is committed.
+    pub high_watermark: i64,
+    /// Epoch that its batches carry.
+    pub leader_epoch: i32,
+}
+
 /// A request from one core to another.
 #[derive(Debug)]
 pub enum Op {
@@ -320,6 +331,8 @@ pub enum Op {
     },
     /// Forget a fetch session.
     CloseSession(i32),
+    /// How far the metadata log is, on core 0.
+    MetadataLog,
 }
 
 /// The answer to an [`Op`], variant by variant.
@@ -353,6 +366,8 @@ pub enum Answer {
     ProducerIds(Option<(i64, i64)>),
     /// To `BeginRound`.
     Round(Result<Option<Round>, SessionError>),
+    /// To `MetadataLog`; `None` before it is open.
+    MetadataLog(Option<MetadataLog>),
     /// To `FinishRound`.
     RoundFinished(Result<(), SessionError>),
 }

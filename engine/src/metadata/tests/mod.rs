@@ -570,7 +570,7 @@ fn a_contradicting_record_changes_nothing() {
         changed(3, 1, 1, vec![1]),
         config(2, "nope"),
         config(4, "x"),
-        config(16, "g"),
+        config(8, "1"),
         config(99, "g"),
         MetaRecord::ProducerIdsAllocated(ProducerIdsAllocated {
             broker_id: 1,
