@@ -36,6 +36,37 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Hashes partition ids for tables. Topic ids are random and ours, so no client can choose partitions that collide,
+/// and a multiplication will do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PartitionHasher(u64);
+
+/// Makes [`PartitionHasher`]s.
+pub type ByPartition = std::hash::BuildHasherDefault<PartitionHasher>;
+
+impl std::hash::Hasher for PartitionHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+    fn finish(&self) -> u64 {
+        // Tables look at the low bits, which a multiplication leaves poor.
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +90,24 @@ mod tests {
                 assert!(hi - lo <= 16, "{cores} cores: {counts:?}");
             }
         }
+    }
+
+    #[test]
+    fn partitions_of_a_table_hardly_collide() {
+        use std::hash::BuildHasher;
+        let mut buckets = vec![0; 4096];
+        for topic in 0..16u8 {
+            for partition in 0..256 {
+                let topic = mix(u64::from(topic)).to_le_bytes().repeat(2);
+                let id = PartitionId {
+                    topic: topic.try_into().expect("16 bytes"),
+                    partition,
+                };
+                buckets[ByPartition::default().hash_one(id) as usize % 4096] += 1;
+            }
+        }
+        assert!(*buckets.iter().max().expect("some") <= 8, "{buckets:?}");
+        let used = buckets.iter().filter(|n| **n > 0).count();
+        assert!(used > 2400, "chance would use 2589 of 4096, not {used}");
     }
 }

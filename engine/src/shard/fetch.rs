@@ -3,6 +3,7 @@
 //! If one core owns everything that a request asks for, that core runs the whole long poll. Otherwise the
 //! connection's core reads from all owners, and while there is too little it asks each to watch.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -19,13 +20,27 @@ use crate::sync::Event;
 
 /// Removes an event from the partitions it watches when the wait is over.
 struct Watching<E: Env> {
-    partitions: Vec<Rc<Partition<E>>>,
+    /// With the end of what may be read and the high watermark, as they were when the wait began.
+    partitions: Vec<(Rc<Partition<E>>, (i64, i64))>,
+    read_committed: bool,
+    /// Something had moved already.
+    late: bool,
     event: Rc<Event>,
+}
+
+impl<E: Env> Watching<E> {
+    fn moved(&self) -> bool {
+        self.late
+            || self.partitions.iter().any(|(partition, known)| {
+                let end = partition.readable_end(self.read_committed);
+                (end, partition.high_watermark()) != *known
+            })
+    }
 }
 
 impl<E: Env> Drop for Watching<E> {
     fn drop(&mut self) {
-        for partition in &self.partitions {
+        for (partition, _) in &self.partitions {
             partition.unwatch(&self.event);
         }
     }
@@ -83,12 +98,17 @@ impl<E: Env> Shard<E> {
             if enough(&results, op.min_bytes) || self.now_ms() >= op.deadline_ms || self.stopping.get() {
                 return results;
             }
-            self.watch_everywhere(&op, &results, &owners).await;
+            let moved = self.watch_everywhere(&op, &results, &owners).await;
+            if !moved && self.now_ms() >= op.deadline_ms {
+                return results;
+            }
         }
     }
 
-    async fn watch_everywhere(self: &Rc<Self>, op: &FetchOp, seen: &[Fetched], owners: &[usize]) {
+    /// False if nothing is known to have moved until the deadline.
+    async fn watch_everywhere(self: &Rc<Self>, op: &FetchOp, seen: &[Fetched], owners: &[usize]) -> bool {
         let event = Rc::new(Event::default());
+        let elsewhere = Rc::new(Cell::new(false));
         let _timer = self.timers.arm(op.deadline_ms, event.clone());
         let mut local = Vec::new();
         for core in owners {
@@ -110,15 +130,18 @@ impl<E: Env> Shard<E> {
                         deadline_ms: op.deadline_ms,
                     },
                 );
-                let event = event.clone();
+                let (event, elsewhere) = (event.clone(), elsewhere.clone());
                 self.env.spawn(Class::Journal, async move {
-                    wait.await;
+                    if !matches!(wait.await, Some(Answer::Watched { moved: false })) {
+                        elsewhere.set(true);
+                    }
                     event.raise();
                 });
             }
         }
-        let _watching = self.start_watching(&local, op.read_committed, event.clone());
+        let watching = self.start_watching(&local, op.read_committed, event.clone());
         event.wait().await;
+        watching.moved() || elsewhere.get()
     }
 
     /// Registers `event`; raises it at once if a mark is not the known one any more.
@@ -128,29 +151,40 @@ impl<E: Env> Shard<E> {
         read_committed: bool,
         event: Rc<Event>,
     ) -> Watching<E> {
-        let mut partitions = Vec::with_capacity(parts.len());
+        let mut watching = Watching {
+            partitions: Vec::with_capacity(parts.len()),
+            read_committed,
+            late: false,
+            event,
+        };
         for (id, known) in parts {
             match self.partition(id) {
                 Some(partition) if partition.readable_end(read_committed) == *known => {
-                    partition.watch(&event);
-                    partitions.push(partition);
+                    partition.watch(&watching.event);
+                    let marks = (*known, partition.high_watermark());
+                    watching.partitions.push((partition, marks));
                 }
-                _ => event.raise(),
+                _ => {
+                    watching.late = true;
+                    watching.event.raise();
+                }
             }
         }
-        Watching { partitions, event }
+        watching
     }
 
+    /// Waits for any of these to move, or for the deadline; false if nothing moved.
     pub(crate) async fn watch_owned(
         &self,
         parts: &[(PartitionId, i64)],
         read_committed: bool,
         deadline_ms: u64,
-    ) {
+    ) -> bool {
         let event = Rc::new(Event::default());
         let _timer = self.timers.arm(deadline_ms, event.clone());
-        let _watching = self.start_watching(parts, read_committed, event.clone());
+        let watching = self.start_watching(parts, read_committed, event.clone());
         event.wait().await;
+        watching.moved()
     }
 
     /// The long poll over partitions of this core.
@@ -166,7 +200,11 @@ impl<E: Env> Shard<E> {
                 .zip(&results)
                 .map(|(part, seen)| (part.id, mark(seen, op.read_committed)))
                 .collect();
-            self.watch_owned(&known, op.read_committed, op.deadline_ms).await;
+            let moved = self.watch_owned(&known, op.read_committed, op.deadline_ms).await;
+            // Nothing came: what was read when the wait began is the answer.
+            if !moved && self.now_ms() >= op.deadline_ms {
+                return results;
+            }
         }
     }
 

@@ -30,7 +30,7 @@ use turgo_storage::env::{Class, Env};
 use turgo_storage::{Advance, PartitionId, Store};
 
 use crate::configs::NodeSettings;
-use crate::lanes;
+use crate::lanes::{self, ByPartition};
 use crate::metadata::MetadataState;
 use crate::node::Node;
 use crate::sessions::{Cache, Limits};
@@ -55,7 +55,7 @@ pub struct Accepted {
 }
 
 /// Partitions of a core. Apart from [`Shard`], so that the commit callback can hold it.
-pub type Partitions<E> = Rc<RefCell<HashMap<PartitionId, Rc<Partition<E>>>>>;
+pub type Partitions<E> = Rc<RefCell<HashMap<PartitionId, Rc<Partition<E>>, ByPartition>>>;
 
 /// See the module.
 pub struct Shard<E: Env> {
@@ -376,10 +376,9 @@ impl<E: Env> Shard<E> {
                 parts,
                 read_committed,
                 deadline_ms,
-            } => {
-                self.watch_owned(&parts, read_committed, deadline_ms).await;
-                Answer::Done
-            }
+            } => Answer::Watched {
+                moved: self.watch_owned(&parts, read_committed, deadline_ms).await,
+            },
             Op::Offsets(queries) => Answer::Offsets(self.offsets_owned(&queries).await),
             Op::EpochEnds(queries) => Answer::Offsets(self.epoch_ends_owned(&queries)),
             Op::Trim(queries) => Answer::Offsets(self.trim_owned(&queries).await),

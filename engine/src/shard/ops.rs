@@ -342,8 +342,13 @@ pub enum Answer {
     Produced(Vec<Produced>),
     /// To `Fetch`.
     Fetched(Vec<Fetched>),
-    /// To `Watch`, `Apply` and `CloseSession`.
+    /// To `Apply` and `CloseSession`.
     Done,
+    /// To `Watch`.
+    Watched {
+        /// False if only the deadline came.
+        moved: bool,
+    },
     /// To `Offsets`, `EpochEnds`, `Trim`.
     Offsets(Vec<OffsetAnswer>),
     /// To `Sizes`.
