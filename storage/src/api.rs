@@ -67,6 +67,17 @@ pub struct LogSettings {
     pub durability: Durability,
     /// Milliseconds between a segment's removal from the log and the removal of its file (`file.delete.delay.ms`).
     pub file_delete_delay_ms: u64,
+    /// Of each key only the newest record is kept (`cleanup.policy` has `compact`).
+    pub compact: bool,
+    /// Share of a log that must be dirty before it is compacted, in millionths (`min.cleanable.dirty.ratio`).
+    pub min_cleanable_ppm: u32,
+    /// Milliseconds, by timestamp, in which a record is not compacted away (`min.compaction.lag.ms`).
+    pub min_compaction_lag_ms: i64,
+    /// Milliseconds, by timestamp, after which a log with a dirty record is compacted whatever its share
+    /// (`max.compaction.lag.ms`).
+    pub max_compaction_lag_ms: i64,
+    /// Milliseconds a tombstone or marker stays after the pass that found it to be the last (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
     /// A log the broker itself needs (metadata, group offsets): accepted while produce is refused for want of space.
     pub system: bool,
 }
@@ -80,6 +91,11 @@ impl Default for LogSettings {
             retention_ms: 7 * 24 * 3600 * 1000,
             durability: Durability::Disk,
             file_delete_delay_ms: 60_000,
+            compact: false,
+            min_cleanable_ppm: 500_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3600 * 1000,
             system: false,
         }
     }
@@ -214,6 +230,14 @@ pub struct PlantedFaults {
     pub no_chunk_crc: bool,
     /// I14: leave bytes behind in the pad of a group.
     pub dirty_pads: bool,
+    /// R8: journal SEG_SWAP before its output is on stable media.
+    pub swap_before_sync: bool,
+    /// Compaction: remove tombstones in the first pass.
+    pub tombstones_at_once: bool,
+    /// Compaction: go beyond the last stable offset.
+    pub clean_beyond_stable: bool,
+    /// Compaction: keep the records of aborted transactions, but not their markers.
+    pub aborted_kept: bool,
 }
 
 /// What admission must do now, mildest first.
@@ -502,4 +526,10 @@ pub struct StoreMetrics {
     pub pressure: Pressure,
     /// Corrupt chunks met by reads.
     pub corrupt_chunks: u64,
+    /// Passes of compaction that ended well.
+    pub compactions: u64,
+    /// Bytes of batches that passes replaced.
+    pub compacted_in_bytes: u64,
+    /// Bytes of batches that passes kept.
+    pub compacted_out_bytes: u64,
 }

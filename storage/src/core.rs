@@ -166,6 +166,8 @@ pub(crate) struct LogState {
     pub unsettled: VecDeque<(i64, i64)>,
     /// Below it, compaction has nothing left to do.
     pub clean_offset: i64,
+    /// Compaction met bytes it cannot read, and leaves the log alone.
+    pub uncleanable: bool,
     /// Newest frame of this log.
     pub last_lsn: u64,
     /// Newest TRUNCATE of this log.
@@ -204,6 +206,7 @@ impl Partition {
                 txns: Txns::default(),
                 unsettled: VecDeque::new(),
                 clean_offset: 0,
+                uncleanable: false,
                 last_lsn: 0,
                 truncate_lsn: 0,
                 truncations: 0,
@@ -241,6 +244,9 @@ pub(crate) struct Counters {
     pub disk_reads: u64,
     pub disk_read_bytes: u64,
     pub corrupt_chunks: u64,
+    pub compactions: u64,
+    pub compacted_in: u64,
+    pub compacted_out: u64,
 }
 
 impl Counters {
@@ -259,6 +265,9 @@ impl Counters {
             disk_reads: 0,
             disk_read_bytes: 0,
             corrupt_chunks: 0,
+            compactions: 0,
+            compacted_in: 0,
+            compacted_out: 0,
         }
     }
 }
@@ -386,6 +395,10 @@ pub(crate) struct Core<E: Env> {
     pub replaying: Cell<bool>,
     /// Logs whose file was missing when replay wanted to drain them.
     pub set_aside: RefCell<Vec<Rc<Partition>>>,
+    /// Held while a pass of the cleaner runs.
+    pub compaction_lock: Semaphore,
+    /// Files a pass is writing: log, base offset and generation.
+    pub outputs: RefCell<Vec<(PartitionId, i64, u32)>>,
 }
 
 impl<E: Env> Core<E> {
@@ -443,6 +456,8 @@ impl<E: Env> Core<E> {
             ring_wanted: Cell::new(false),
             replaying: Cell::new(true),
             set_aside: RefCell::default(),
+            compaction_lock: Semaphore::default(),
+            outputs: RefCell::default(),
         }
     }
 
@@ -607,15 +622,29 @@ impl<E: Env> Core<E> {
         self.removal_wake.notify();
     }
 
-    /// Generation for a new segment of `base_offset`: above that of any file of the same base waiting for removal.
+    /// Generation for a new segment of `base_offset`: above that of any file of the same base that waits for removal or
+    /// is being written by compaction.
     pub fn new_generation(&self, id: &PartitionId, base_offset: i64) -> u32 {
-        self.removals
-            .borrow()
+        let removals = self.removals.borrow();
+        let waiting = removals
             .iter()
             .map(|r| &r.record)
             .filter(|r| r.topic == id.topic && r.partition == id.partition && r.base_offset == base_offset)
-            .map(|r| r.generation + 1)
-            .max()
-            .unwrap_or(0)
+            .map(|r| r.generation);
+        let outputs = self.outputs.borrow();
+        let written = outputs.iter().filter(|o| (o.0, o.1) == (*id, base_offset));
+        let taken = waiting.chain(written.map(|o| o.2)).max();
+        taken.map_or(0, |generation| generation + 1)
+    }
+
+    /// True if a control frame of `framed` bytes surely finds room behind everything queued, a file for the fence aside.
+    /// If not, room is asked for: [`Core::pressure_moved`] tells when to look again.
+    pub fn control_room(&self, framed: usize) -> bool {
+        let room = self.journal.borrow().has_control_room(framed);
+        if !room {
+            self.ring_wanted.set(true);
+            self.work_wake.notify();
+        }
+        room
     }
 }

@@ -493,6 +493,32 @@ impl<E: Env> Core<E> {
         }
     }
 
+    /// Removes files of a dropped log that nothing names: what a crash left of a pass of compaction.
+    async fn sweep_gone(&self, id: &crate::api::PartitionId) {
+        let dir = segment::partition_dir(id);
+        let Ok(names) = self.env.list_dir(&dir).await else {
+            return;
+        };
+        for name in names {
+            let Some((base, generation)) = segment::parse_segment_name(&name) else {
+                continue;
+            };
+            let alive = self.by_id.borrow().contains_key(id)
+                || self.outputs.borrow().contains(&(*id, base, generation));
+            let waits = self.removals.borrow().iter().any(|r| {
+                let r = &r.record;
+                (r.topic, r.partition) == (id.topic, id.partition)
+                    && (r.base_offset, r.generation) == (base, generation)
+            });
+            if alive {
+                return;
+            }
+            if !waits {
+                let _ = self.env.remove_file(&format!("{dir}/{name}")).await;
+            }
+        }
+    }
+
     async fn remove_file(&self, removal: &crate::core::Removal) {
         let record = &removal.record;
         let id = crate::api::PartitionId {
@@ -510,6 +536,7 @@ impl<E: Env> Core<E> {
         }
         self.removals.borrow_mut().retain(|r| r.record != *record);
         if record.partition_gone && !self.by_id.borrow().contains_key(&id) {
+            self.sweep_gone(&id).await;
             // Fails while other files of the partition wait; the last one succeeds.
             let _ = self.env.remove_dir(&segment::partition_dir(&id)).await;
             let _ = self.env.remove_dir(&segment::topic_dir(&id.topic)).await;

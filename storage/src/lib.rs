@@ -9,6 +9,7 @@
 
 pub mod api;
 mod checkpoint;
+pub mod compact;
 mod core;
 mod drain;
 pub mod env;
@@ -34,6 +35,8 @@ pub mod testing;
 pub mod txn;
 
 pub use api::*;
+pub use compact::records::{Codec, CodecError};
+pub use compact::{CompactError, Compacted, CompactionLimits, SharedCodec};
 pub use env::Env;
 pub use format::kafka::BatchHeader;
 pub use log::Log;

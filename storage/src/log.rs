@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::api::*;
 use crate::core::{Core, LogState, Partition, Phase, Segment};
 use crate::env::Env;
-use crate::format::frame::{Kind, SegCreate};
+use crate::format::frame::{FrameHeader, Kind, SegCreate};
 use crate::format::kafka::BatchHeader;
 use crate::journal::{Body, EndOf, Pending};
 use crate::producer::{ProducerEntry, ProducerError, Sequenced};
@@ -30,6 +30,15 @@ impl<E: Env> Clone for Log<E> {
             partition: self.partition.clone(),
         }
     }
+}
+
+/// Bytes that the frames of one change of a log take at most: a roll, and what it is for.
+pub(crate) const CONTROL_FRAMES: usize =
+    2 * FrameHeader::framed(crate::format::frame::SegCreate::BYTES);
+
+/// The journal takes no more changes until a checkpoint has freed a file of it.
+pub(crate) fn ring_full() -> StoreError {
+    StoreError::NoSpace("the journal is full until a checkpoint succeeds".into())
 }
 
 /// A control frame of a partition.
@@ -444,6 +453,9 @@ impl<E: Env> Log<E> {
         if offset <= state.start {
             return Ok(Lsn(state.last_lsn));
         }
+        if !self.core.control_room(CONTROL_FRAMES) {
+            return Err(ring_full());
+        }
         Ok(self.move_start(state, offset).0)
     }
 
@@ -478,6 +490,9 @@ impl<E: Env> Log<E> {
         if end == state.end {
             return Ok(Lsn(state.last_lsn));
         }
+        if !self.core.control_room(CONTROL_FRAMES) {
+            return Err(ring_full());
+        }
         let Some(removed) = self.core.truncate(&self.partition, state, end) else {
             return Err(out_of_range);
         };
@@ -509,6 +524,9 @@ impl<E: Env> Log<E> {
         let Some(to) = to.filter(|&to| to > state.start && to <= state.durable_end) else {
             return none;
         };
+        if !self.core.control_room(CONTROL_FRAMES) {
+            return none;
+        }
         let (_, segments, bytes) = self.move_start(state, to);
         Retained {
             segments,

@@ -147,6 +147,16 @@ impl ReadCache {
     }
 }
 
+/// True if a segment is part of a log.
+fn holds(partition: &Partition, segment_id: u64) -> bool {
+    partition
+        .state
+        .borrow()
+        .segments
+        .iter()
+        .any(|s| s.id == segment_id)
+}
+
 /// A search below or above the log's bounds.
 #[derive(Clone, Copy)]
 struct Visible {
@@ -315,21 +325,43 @@ impl<E: Env> Core<E> {
             }
             self.reads.ahead_done.changed(seen).await;
         }
-        let span = Rc::new(self.read_span(segment, path, chunk.position, chunk.len).await?);
+        let ahead = self.config.read_ahead_bytes;
+        let span = Rc::new(
+            self.read_span(segment, path, chunk.position, chunk.len, ahead)
+                .await?,
+        );
         self.reads.insert(segment.id, span.clone());
         Ok(span)
     }
 
-    /// Reads and checks chunks from `position` on, at least one.
+    /// Reads and checks whole chunks from one on, about `bytes` in all, past all caches. Returns the batches of each, and
+    /// the bytes read.
+    pub async fn read_chunks(
+        &self,
+        segment: &Segment,
+        path: &str,
+        chunk: &ChunkRecord,
+        bytes: usize,
+    ) -> Result<(Vec<Bytes>, u64), ReadError> {
+        let ahead = bytes.min(u32::MAX as usize) as u32 / ALIGN as u32 * ALIGN as u32;
+        let span = self
+            .read_span(segment, path, chunk.position, chunk.len, ahead)
+            .await?;
+        let runs = span.chunks.iter().map(|c| span.parts(c).1).collect();
+        Ok((runs, span.bytes.len() as u64))
+    }
+
+    /// Reads and checks chunks from `position` on, at least one: `first` bytes, or `ahead` if that is more.
     async fn read_span(
         &self,
         segment: &Segment,
         path: &str,
         position: u64,
         first: u32,
+        ahead: u32,
     ) -> Result<Span, ReadError> {
         let left = segment.end_position.saturating_sub(position);
-        let len = u64::from(first.max(self.config.read_ahead_bytes)).min(left) as usize;
+        let len = u64::from(first.max(ahead)).min(left) as usize;
         let mut failed = "";
         for _ in 0..2 {
             let buf = self.read_segment(segment, path, position, len).await?;
@@ -385,7 +417,8 @@ impl<E: Env> Core<E> {
         let (core, segment) = (self.clone(), segment.bare());
         let path = self.path_of(partition, &segment);
         self.spawn(Class::Background, async move {
-            if let Ok(span) = core.read_span(&segment, &path, next, 0).await {
+            let ahead = core.config.read_ahead_bytes;
+            if let Ok(span) = core.read_span(&segment, &path, next, 0, ahead).await {
                 core.reads.insert(segment.id, Rc::new(span));
             }
             core.reads.ahead.borrow_mut().retain(|&a| a != (segment.id, next));
@@ -435,6 +468,10 @@ impl<E: Env> Core<E> {
             } else {
                 Ok(None)
             };
+            // It may have been replaced while its index was read.
+            if !holds(partition, segment.id) && check_range(&partition.state.borrow(), at).is_ok() {
+                continue;
+            }
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 // The segment may have been removed while it was read.
@@ -454,6 +491,12 @@ impl<E: Env> Core<E> {
             let path = self.path_of(partition, &segment);
             let span = match self.span(&segment, &path, &chunk).await {
                 Ok(span) => span,
+                Err(_)
+                    if !holds(partition, segment.id)
+                        && check_range(&partition.state.borrow(), at).is_ok() =>
+                {
+                    continue;
+                }
                 // The segment may have been removed while it was read.
                 Err(e) => match check_range(&partition.state.borrow(), at) {
                     Err(gone) if parts.is_empty() => return Err(gone),
@@ -551,30 +594,22 @@ impl<E: Env> Core<E> {
         timestamp: i64,
         from: i64,
     ) -> Result<Option<Bytes>, ReadError> {
-        loop {
+        'again: loop {
             let (segments, start, memory) = self.searchable(partition)?;
             let start = start.max(from);
             for segment in segments.iter().filter(|s| s.drained.max_timestamp >= timestamp) {
                 if segment.base_offset >= memory {
                     break;
                 }
-                let path = self.path_of(partition, segment);
-                let index = self.chunk_index(partition, segment.id).await?;
-                let visible = Visible {
-                    from: start,
-                    upto: segment.cut.min(memory),
-                };
-                for chunk in index.iter() {
-                    let outside = chunk.last_offset < start || chunk.base_offset >= visible.upto;
-                    if outside || chunk.max_timestamp < timestamp {
-                        continue;
-                    }
-                    let found = self
-                        .find_in_chunk(segment, &path, chunk, visible, timestamp)
-                        .await?;
-                    if found.is_some() {
-                        return Ok(found);
-                    }
+                let found = self
+                    .find_in_segment(partition, segment, start, memory, timestamp)
+                    .await;
+                match found {
+                    Ok(Some(batch)) => return Ok(Some(batch)),
+                    // It was replaced or removed while it was looked at.
+                    _ if !holds(partition, segment.id) => continue 'again,
+                    Ok(None) => {}
+                    Err(e) => return Err(e),
                 }
             }
             let state = partition.state.borrow();
@@ -583,6 +618,36 @@ impl<E: Env> Core<E> {
             }
             // Memory was evicted meanwhile; what it held is on disk now.
         }
+    }
+
+    /// The first batch of a segment between `start` and `memory` that reaches `timestamp`.
+    async fn find_in_segment(
+        self: &Rc<Self>,
+        partition: &Rc<Partition>,
+        segment: &Segment,
+        start: i64,
+        memory: i64,
+        timestamp: i64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let path = self.path_of(partition, segment);
+        let index = self.chunk_index(partition, segment.id).await?;
+        let visible = Visible {
+            from: start,
+            upto: segment.cut.min(memory),
+        };
+        for chunk in index.iter() {
+            let outside = chunk.last_offset < start || chunk.base_offset >= visible.upto;
+            if outside || chunk.max_timestamp < timestamp {
+                continue;
+            }
+            let found = self
+                .find_in_chunk(segment, &path, chunk, visible, timestamp)
+                .await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// The largest timestamp of a visible batch on disk below `memory`.
@@ -625,11 +690,15 @@ impl<E: Env> Core<E> {
         self: &Rc<Self>,
         partition: &Rc<Partition>,
     ) -> Result<Option<Bytes>, ReadError> {
-        loop {
+        'again: loop {
             let (segments, start, memory) = self.searchable(partition)?;
             let mut max = i64::MIN;
             for segment in segments.iter().filter(|s| s.base_offset < memory) {
-                max = max.max(self.max_on_disk(partition, segment, start, memory).await?);
+                let found = self.max_on_disk(partition, segment, start, memory).await;
+                if !holds(partition, segment.id) {
+                    continue 'again;
+                }
+                max = max.max(found?);
             }
             {
                 let state = partition.state.borrow();

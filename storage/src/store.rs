@@ -7,7 +7,7 @@ use crate::api::*;
 use crate::core::{Core, Partition, Phase, summary};
 use crate::env::{Class, Env};
 use crate::format::frame::Kind;
-use crate::log::{Log, control};
+use crate::log::{CONTROL_FRAMES, Log, control, ring_full};
 use crate::policy::{self, View, Work};
 use crate::recovery;
 use crate::space::Room;
@@ -75,6 +75,9 @@ impl<E: Env> Store<E> {
         }
         if core.by_id.borrow().contains_key(&id) {
             return Err(StoreError::Exists);
+        }
+        if !core.control_room(CONTROL_FRAMES) {
+            return Err(ring_full());
         }
         let partition = Rc::new(Partition::new(id, core.topic_no(&id.topic), settings));
         core.roll(&partition, &mut partition.state.borrow_mut(), true);
@@ -196,6 +199,9 @@ impl<E: Env> Store<E> {
             disk_reads: counters.disk_reads,
             disk_read_bytes: counters.disk_read_bytes,
             corrupt_chunks: counters.corrupt_chunks,
+            compactions: counters.compactions,
+            compacted_in_bytes: counters.compacted_in,
+            compacted_out_bytes: counters.compacted_out,
             free_bytes: space.free,
             total_bytes: space.total,
             pressure: core.pressure(),

@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 
+use crate::compact::records::Record;
 use crate::format::kafka::{BatchHeader, HEADER_BYTES};
 use crate::producer::Producers;
 
@@ -55,31 +56,6 @@ pub struct Marker {
     pub coordinator_epoch: i32,
 }
 
-/// Reads a number of Kafka's variable length (zigzag) from the front of `bytes`.
-fn varint(bytes: &mut &[u8]) -> Option<i64> {
-    let (mut value, mut shift) = (0_u64, 0);
-    loop {
-        let (first, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
-        }
-        shift += 7;
-        if shift > 63 {
-            return None;
-        }
-    }
-}
-
-/// Reads a field of a length in front; none if it is null or longer than what is left.
-fn field<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let len = usize::try_from(varint(bytes)?).ok()?;
-    let (field, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
-    Some(field)
-}
-
 impl Marker {
     /// The marker in a control batch; none if the batch is empty, compressed, or about something else.
     ///
@@ -90,13 +66,8 @@ impl Marker {
             return None;
         }
         let mut rest = batch.get(HEADER_BYTES..header.bytes)?;
-        let mut record = field(&mut rest)?;
-        // Attributes, then the distances of timestamp and offset.
-        record = record.get(1..)?;
-        varint(&mut record)?;
-        varint(&mut record)?;
-        let key = field(&mut record)?;
-        let value = field(&mut record)?;
+        let record = Record::take(&mut rest).ok()?;
+        let (key, value) = (record.key?, record.value?);
         let commit = match key.get(2..4)? {
             [0, 0] => false,
             [0, 1] => true,

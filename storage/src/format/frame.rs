@@ -21,7 +21,7 @@
 //! | 5 EPOCH_START | start of `leader_epoch` | none |
 //! | 6 HARD_STATE | | reserved |
 //! | 7 SEG_CREATE | of the segment | topic uuid 16 B, segment id u64, generation u32, flags u32 (1: creates the log) |
-//! | 8 SEG_SWAP | | reserved |
+//! | 8 SEG_SWAP | of the new segment | [`super::swap::SegSwap`] |
 //! | 9 DROP | | none |
 //! | 10 NOOP | | none; body of SEAL and FENCE groups |
 //!
@@ -48,6 +48,8 @@ pub enum Kind {
     EpochStart = 5,
     /// A segment begins at `base_offset`.
     SegCreate = 7,
+    /// A compacted segment takes the place of others.
+    SegSwap = 8,
     /// The log is gone.
     Drop = 9,
     /// Nothing.
@@ -63,6 +65,7 @@ impl Kind {
             4 => Self::LogStart,
             5 => Self::EpochStart,
             7 => Self::SegCreate,
+            8 => Self::SegSwap,
             9 => Self::Drop,
             10 => Self::Noop,
             _ => return None,

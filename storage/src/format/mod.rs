@@ -19,6 +19,7 @@ pub mod kafka;
 pub mod manifest;
 pub mod segment;
 pub mod superblock;
+pub mod swap;
 mod sys;
 
 /// CRC-32C of `bytes`.

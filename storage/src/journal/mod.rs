@@ -17,7 +17,7 @@ use std::rc::Rc;
 use crate::api::StoreConfig;
 use crate::core::Partition;
 use crate::env::ALIGN;
-use crate::format::frame::{FrameHeader, Kind, payload_crc};
+use crate::format::frame::{FrameHeader, Kind, SegCreate, payload_crc};
 use crate::format::group::GroupHeader;
 use crate::format::superblock::Superblock;
 use crate::format::{crc, pages};
@@ -232,8 +232,17 @@ impl Journal {
     /// True if a batch of `len` bytes surely finds room in the ring behind everything queued, leaving files for control
     /// frames and for a fence.
     pub fn has_room(&self, len: usize) -> bool {
-        let need = self.queued_bytes + FrameHeader::framed(len) + 2 * ALIGN;
+        // The batch may roll a segment first.
+        let need = self.queued_bytes + FrameHeader::framed(len) + FrameHeader::framed(SegCreate::BYTES) + 2 * ALIGN;
         self.ring.room_bytes(2) >= need as u64
+    }
+
+    /// True if a control frame that takes `framed` bytes surely finds room behind everything queued, the file kept for a
+    /// fence aside. What is admitted so can be written without any file becoming free, so a checkpoint, which waits for
+    /// it, can always end.
+    pub fn has_control_room(&self, framed: usize) -> bool {
+        let need = self.queued_bytes + framed + 2 * ALIGN;
+        self.ring.room_bytes(1) >= need as u64
     }
 
     /// The mark of the next group to be submitted.

@@ -9,6 +9,7 @@ use super::{InFlight, encode};
 use crate::api::{Advance, Commit, Pressure};
 use crate::core::{Core, Phase};
 use crate::env::{ALIGN, Class, Env, File, IoBuf, OpenMode};
+use crate::format::frame::FrameHeader;
 use crate::format::group::SEAL;
 use crate::format::superblock::{COPIES, Superblock};
 use crate::sync::either;
@@ -210,7 +211,12 @@ impl<E: Env> Core<E> {
                 None => self.durable_moved.changed(seen).await,
                 Some(at) => {
                     let now = self.env.now_ns();
-                    if now >= at {
+                    if now >= at && !self.control_room(FrameHeader::BYTES) {
+                        // A seal proves much, but it must not take the room a checkpoint depends on.
+                        self.pressure_moved
+                            .until(|| !self.running() || self.journal.borrow().has_control_room(FrameHeader::BYTES))
+                            .await;
+                    } else if now >= at {
                         self.journal.borrow_mut().push_noop(SEAL, now);
                         self.journal_wake.notify();
                         self.durable_moved.changed(seen).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::damaged;
 use crate::api::*;
+use crate::compact::swap::Swapped;
 use crate::checkpoint::{epochs_from, producers_from, removal_from, segment_from, txns_from};
 use crate::core::{Core, LogState, Partition, Segment};
 use crate::env::Env;
@@ -13,6 +14,7 @@ use crate::format::archive::Checkpoint;
 use crate::format::frame::{Frame, Kind, SegCreate};
 use crate::format::group::GroupHeader;
 use crate::format::kafka::BatchHeader;
+use crate::format::swap::SegSwap;
 use crate::journal::scan::Scan;
 
 /// Applies frames to logs.
@@ -161,6 +163,16 @@ impl<E: Env> Replay<E> {
                         state
                             .segments
                             .push(Segment::new(create.segment_id, base, create.generation));
+                    }
+                }
+                Err(_) => self.suspect(&partition, state),
+            },
+            Kind::SegSwap => match SegSwap::decode(frame.payload, header.base_offset) {
+                Ok(swap) => {
+                    let next = core.next_segment.get().max(swap.output.segment_id + 1);
+                    core.next_segment.set(next);
+                    if core.swap(&partition, state, &swap, lsn, true) == Swapped::Mismatch {
+                        self.suspect(&partition, state);
                     }
                 }
                 Err(_) => self.suspect(&partition, state),

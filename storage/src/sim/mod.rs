@@ -3,11 +3,13 @@
 //! Compiled for tests only (feature `sim`). See `docs/testing-storage.md`.
 pub mod batch;
 pub mod campaign;
+pub mod compaction;
 pub mod damage;
 pub mod disk;
 pub mod enumerate;
 pub mod env;
 pub mod exec;
+pub mod keyed;
 pub mod life;
 pub mod model;
 pub mod params;

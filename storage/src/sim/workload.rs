@@ -311,6 +311,11 @@ impl Workload {
             retention_ms: *rng.pick(&[-1, 1000, 60_000]),
             durability: *rng.pick(&[Durability::Disk, Durability::Disk, Durability::Memory]),
             file_delete_delay_ms: *rng.pick(&[0, 1, 1000]),
+            compact: false,
+            min_cleanable_ppm: 0,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: *rng.pick(&[0, 10, 5000]),
             system: rng.chance(1, 4),
         }
     }

@@ -119,7 +119,7 @@ pub struct Step {
     pub base_offset: i64,
     /// Offset of its last record.
     pub last_offset: i64,
-    /// Its largest timestamp.
+    /// Its largest timestamp; `i64::MIN` if compaction left no record in it.
     pub max_timestamp: i64,
 }
 
@@ -140,7 +140,11 @@ pub fn walk(run: &[u8], at: usize) -> impl Iterator<Item = Step> + '_ {
             end: at + length,
             base_offset,
             last_offset: base_offset.saturating_add(i64::from(delta)),
-            max_timestamp: raw.max_timestamp.to_native(),
+            max_timestamp: if raw.record_count.to_native() == 0 {
+                i64::MIN
+            } else {
+                raw.max_timestamp.to_native()
+            },
         };
         at += length;
         Some(step)
