@@ -180,19 +180,22 @@ impl Filter {
         std::mem::take(&mut self.dropped_markers)
     }
 
-    /// Takes note of aborted transactions that begin up to `offset`.
-    fn begin_aborted(&mut self, offset: i64) {
+    /// Takes note of aborted transactions that begin up to a batch. One that ended before it is over: indexing begins
+    /// amid the log and never meets its marker.
+    fn begin_aborted(&mut self, header: &BatchHeader) {
         while let Some(txn) = self.aborted.get(self.next_aborted)
-            && txn.first_offset <= offset
+            && txn.first_offset <= header.last_offset()
         {
-            self.in_aborted.entry(txn.producer_id).or_insert(false);
+            if txn.last_offset >= header.base_offset {
+                self.in_aborted.entry(txn.producer_id).or_insert(false);
+            }
             self.next_aborted += 1;
         }
     }
 
     /// True if the batch holds records of an aborted transaction.
     fn data_is_aborted(&mut self, header: &BatchHeader) -> bool {
-        self.begin_aborted(header.last_offset());
+        self.begin_aborted(header);
         if !header.is_transactional() {
             return false;
         }
@@ -206,7 +209,7 @@ impl Filter {
 
     /// True if nothing is left of the transaction that a control batch ends, so that it may go as well.
     fn marker_is_idle(&mut self, header: &BatchHeader, batch: &[u8]) -> bool {
-        self.begin_aborted(header.last_offset());
+        self.begin_aborted(header);
         if header.record_count == 0 {
             return true;
         }

@@ -172,7 +172,8 @@ async fn read_from(log: &Log<SimEnv>, at: i64, upto: i64, max: usize) -> Result<
     Ok(batches.into_iter().map(keyed::read).collect())
 }
 
-async fn look(log: &Log<SimEnv>, rng: &mut Rng) -> FoundKeyed {
+/// Everything in a log; an error if it is taken away meanwhile.
+async fn look(log: &Log<SimEnv>, rng: &mut Rng) -> Result<FoundKeyed, ReadError> {
     let mut found = FoundKeyed {
         start: log.start_offset(),
         end: log.end_offset(),
@@ -181,9 +182,7 @@ async fn look(log: &Log<SimEnv>, rng: &mut Rng) -> FoundKeyed {
     let mut at = found.start;
     while at < found.end {
         let max = *rng.pick(&[1, 2000, 1 << 20]);
-        let batches = read_from(log, at, found.end, max)
-            .await
-            .unwrap_or_else(|e| panic!("reading at {at}: {e}"));
+        let batches = read_from(log, at, found.end, max).await?;
         let Some(last) = batches.last() else { break };
         at = last.last + 1;
         found.batches.extend(batches);
@@ -199,13 +198,16 @@ async fn look(log: &Log<SimEnv>, rng: &mut Rng) -> FoundKeyed {
         .iter()
         .map(|p| (p.producer_id, p.epoch, p.last_sequence(), p.txn_first_offset))
         .collect();
-    found
+    Ok(found)
 }
 
 async fn look_at_all(store: &Store<SimEnv>, rng: &mut Rng) -> BTreeMap<u32, FoundKeyed> {
     let mut all = BTreeMap::new();
     for log in store.logs() {
-        all.insert(log.id().partition, look(&log, rng).await);
+        let found = look(&log, rng)
+            .await
+            .unwrap_or_else(|e| panic!("reading log {}: {e}", log.id().partition));
+        all.insert(log.id().partition, found);
     }
     all
 }
@@ -337,7 +339,8 @@ impl Driver {
             dedupe_bytes: *self.rng.pick(&[64 * 24, 1 << 20]),
             io_bytes: *self.rng.pick(&[4096, 65_536]),
             bytes_per_second: *self.rng.pick(&[u64::MAX, 10 << 20]),
-            load_permille: *self.rng.pick(&[50, 900]),
+            // Six keys, of seven that there are; no batch has more than four.
+            load_permille: *self.rng.pick(&[100, 900]),
         };
         let whole = self.rng.chance(1, 2);
         let mut rng = self.rng.fork("look");
@@ -367,6 +370,14 @@ impl Driver {
                     let log = store.log(&done.id).expect("logs are not dropped here");
                     let found = look(&log, &mut rng).await;
                     let story = story.borrow();
+                    let found = match found {
+                        Ok(found) => found,
+                        Err(ReadError::OutOfRange { .. }) if story.removals != before => {
+                            passing.set(false);
+                            return;
+                        }
+                        Err(e) => panic!("reading log {n}: {e}"),
+                    };
                     let keyed = &story.now[&n];
                     if story.removals == before && (found.start, found.end) == (keyed.start, keyed.end) {
                         keyed
@@ -389,8 +400,8 @@ impl Driver {
         let at = self.rng.range(keyed.start as u64, keyed.end as u64) as i64;
         let max = *self.rng.pick(&[1, 1000, 1 << 20]);
         let go = self.retention == 0;
+        let before = story.borrow().removals;
         self.env.spawn(Class::Drain, async move {
-            let before = story.borrow().removals;
             let batches = match read_from(&log, at, keyed.end, max).await {
                 Ok(batches) => batches,
                 Err(ReadError::OutOfRange { .. }) if story.borrow().removals != before => return,

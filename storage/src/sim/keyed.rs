@@ -555,7 +555,14 @@ impl Keyed {
                     .and_then(|key| newest.get(key))
                     .is_some_and(|last| last.offset <= row.offset);
                 if aborted || !stays {
-                    return Err(format!("the pass up to {clean} left {row:?} (aborted: {aborted})"));
+                    return Err(format!(
+                        "the pass up to {clean} left {:?} at {} (aborted: {aborted}; newest: {:?}) of {:?} {:?}",
+                        row.key,
+                        row.offset,
+                        row.key.as_ref().and_then(|key| newest.get(key)).map(|r| r.offset),
+                        batch.role,
+                        Self::of(&txns, batch),
+                    ));
                 }
             }
         }
