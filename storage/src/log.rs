@@ -33,8 +33,7 @@ impl<E: Env> Clone for Log<E> {
 }
 
 /// Bytes that the frames of one change of a log take at most: a roll, and what it is for.
-pub(crate) const CONTROL_FRAMES: usize =
-    2 * FrameHeader::framed(crate::format::frame::SegCreate::BYTES);
+pub(crate) const CONTROL_FRAMES: usize = 2 * FrameHeader::framed(crate::format::frame::SegCreate::BYTES);
 
 /// The journal takes no more changes until a checkpoint has freed a file of it.
 pub(crate) fn ring_full() -> StoreError {
@@ -533,6 +532,16 @@ impl<E: Env> Log<E> {
             bytes,
             start_offset: to,
         }
+    }
+
+    /// Forgets producers that were idle for too long and have no open transaction; [`Log::retention`] does so too.
+    pub fn expire_producers(&self, now_ms: i64) {
+        let idle_ms = self.core.config.producer_expiration_ms;
+        self.partition
+            .state
+            .borrow_mut()
+            .producers
+            .expire(now_ms, idle_ms);
     }
 
     /// What the log knows about a producer id.

@@ -13,6 +13,7 @@ use turgo_storage::format::group::GroupHeader;
 use turgo_storage::format::manifest::Manifest;
 use turgo_storage::format::segment::{SegmentHeader, parse_segment_name};
 use turgo_storage::format::superblock::Superblock;
+use turgo_storage::format::swap::SegSwap;
 use turgo_storage::testing::{batch, marker};
 use turgo_storage::txn::Marker;
 
@@ -104,6 +105,9 @@ fn parse_everything(bytes: &[u8], random: &mut Random) {
         let _ = (h.last_offset(), h.crc_matches(bytes), Marker::parse(&h, bytes));
     }
     let _ = SegCreate::decode(bytes);
+    if let Ok(swap) = SegSwap::decode(bytes, random.below(100) as i64) {
+        assert_eq!(swap.encode(), bytes, "what was accepted is what is written");
+    }
     let _ = parse_segment_name(&String::from_utf8_lossy(&bytes[..bytes.len().min(24)]));
 }
 
@@ -124,7 +128,7 @@ fn no_parser_panics_whatever_the_bytes() {
         (ChunkHeader::MAGIC, 128),
         (Envelope::MAGIC, 64),
     ];
-    let mut rounds = 0_u64;
+    let (mut rounds, mut swaps) = (0_u64, 0_u64);
     while Instant::now() < end {
         for (magic, size) in kinds {
             let mut bytes = forged(&mut random, magic, size);
@@ -155,6 +159,23 @@ fn no_parser_panics_whatever_the_bytes() {
             file.extend_from_slice(&footer.encode().0);
             let _ = Footer::decode(&file, 1, 4096);
         }
+        // A SEG_SWAP whose lists fit, with a field gone wrong.
+        let (old, markers) = (1 + random.below(5), random.below(5));
+        let mut swap = vec![0; SegSwap::HEAD + 8 * (old + markers)];
+        swap[0] = 1;
+        swap[4..8].copy_from_slice(&(old as u32).to_le_bytes());
+        swap[8..12].copy_from_slice(&(markers as u32).to_le_bytes());
+        for at in 0..markers {
+            swap[SegSwap::HEAD + 8 * (old + at)] = at as u8 + 1;
+        }
+        swap[64] = 100;
+        if SegSwap::decode(&swap, 50).is_ok() {
+            swaps += 1;
+        }
+        let at = random.below(swap.len() - 8);
+        let word = random.word();
+        swap[at..at + 8].copy_from_slice(&word.to_le_bytes());
+        parse_everything(&swap, &mut random);
         // A good batch with one field gone wrong.
         let mut raw = batch(3, 100 + random.below(300), 5);
         let at = random.below(raw.len() - 8);
@@ -168,5 +189,8 @@ fn no_parser_panics_whatever_the_bytes() {
         parse_everything(&raw[..cut], &mut random);
         rounds += 1;
     }
-    assert!(rounds > 100, "only {rounds} rounds");
+    assert!(
+        rounds > 100 && swaps == rounds,
+        "only {rounds} rounds, {swaps} swaps"
+    );
 }

@@ -18,6 +18,7 @@ use turgo_storage::format::kafka::KafkaBatchHeader;
 use turgo_storage::format::manifest::{Manifest, ManifestRaw};
 use turgo_storage::format::segment::{SegmentHeader, SegmentHeaderRaw, parse_segment_name, segment_path};
 use turgo_storage::format::superblock::{Superblock, SuperblockRaw};
+use turgo_storage::format::swap::SegSwap;
 use turgo_storage::testing::{batch, producer_batch};
 use turgo_storage::{BatchHeader, PartitionId};
 
@@ -41,6 +42,10 @@ const CHUNK: &str = "\
     2b";
 const ENVELOPE: &str = "\
     5467454e7851995801004000020000000b000000000000000030000000000000410100000000000033333333";
+const SEG_SWAP: &str = "\
+    0100000002000000010000000200000011000000000000000020000000000000001000000100000044444444000000000700000000000000\
+    0800000000000000701700000000000064000000000000000300000000000000090000000000000070170000000000002100000000000000\
+    22000000000000008d13";
 const MANIFEST: &str = "\
     5467464d7663857801000001010000000400000000000000010101010101010101010101010101010202020202020202\
     0202020202020202050000000600000008";
@@ -528,6 +533,46 @@ fn archives_of_version_1_are_still_read() {
 const CHECKPOINT_V1_IMAGE: (usize, u32) = (336, 2_514_697_763);
 /// What the store wrote before it knew transactions.
 const FOOTER_V1_IMAGE: (usize, u32) = (4096, 752_435_555);
+
+#[test]
+fn seg_swap_image() {
+    let swap = SegSwap {
+        output: SegmentRecord {
+            segment_id: 0x11,
+            base_offset: 5000,
+            generation: 2,
+            end_position: 8192,
+            footer_len: 4096,
+            cut: i64::MAX,
+            next_chunk_seq: 1,
+            last_chunk_crc: 0x4444_4444,
+            created_ms: 7,
+            first_timestamp: 8,
+            footer_aborted: 0,
+            end_offset: 6000,
+            data_bytes: 100,
+            batches: 3,
+            max_timestamp: 9,
+        },
+        clean_offset: 6000,
+        old: vec![0x21, 0x22],
+        markers: vec![5005],
+    };
+    let payload = swap.encode();
+    assert_eq!(payload.len(), swap.bytes());
+    assert_eq!(hex(&payload), SEG_SWAP);
+    assert_eq!(SegSwap::decode(&payload, 5000), Ok(swap.clone()));
+    assert!(
+        SegSwap::decode(&payload, 6001).is_err(),
+        "it would end before it begins"
+    );
+    assert!(SegSwap::decode(&payload[..payload.len() - 8], 5000).is_err());
+    let backwards = SegSwap {
+        markers: vec![5005, 5005],
+        ..swap
+    };
+    assert!(SegSwap::decode(&backwards.encode(), 5000).is_err());
+}
 
 #[test]
 fn archives_keep_their_bytes() {

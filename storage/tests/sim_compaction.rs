@@ -27,7 +27,10 @@ fn every_power_cut_leaves_the_newest_of_each_key() {
     println!("{count} seeds: {total:?}");
     if count >= 40 {
         assert!(total.passes > 300 && total.removed > 3000, "{total:?}");
-        assert!(total.ended > 500 && total.reads > 500 && total.points > 3000, "{total:?}");
+        assert!(
+            total.ended > 500 && total.reads > 500 && total.points > 3000,
+            "{total:?}"
+        );
     }
 }
 

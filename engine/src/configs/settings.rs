@@ -201,6 +201,18 @@ fn declared_default(def: &ConfigDef) -> Value {
         .expect("a default that passes its own check")
 }
 
+/// A setting with a fractional part; compared by its bits.
+#[derive(Debug, Clone, Copy)]
+pub struct Fraction(pub f64);
+
+impl PartialEq for Fraction {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Fraction {}
+
 /// Everything the broker needs to know of its own settings. Times in milliseconds, sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
@@ -226,6 +238,18 @@ pub struct NodeSettings {
     pub fetch_session_slots: u32,
     /// Most partitions in an answer to DescribeTopicPartitions.
     pub max_request_partition_size_limit: u32,
+    /// Whether logs are compacted.
+    pub cleaner_enable: bool,
+    /// Pause of compaction when there is nothing to do.
+    pub cleaner_backoff_ms: u64,
+    /// Memory of compaction for its tables of keys, of all cores.
+    pub cleaner_dedupe_bytes: u64,
+    /// How full such a table may become, 0 to 1.
+    pub cleaner_load_factor: Fraction,
+    /// Memory of compaction for reading and writing.
+    pub cleaner_io_bytes: u32,
+    /// Most bytes a second that compaction reads and writes, of all cores.
+    pub cleaner_bytes_per_second: Fraction,
     /// How often retention is applied.
     pub retention_check_interval_ms: u64,
     /// How long an idle producer's sequence state is kept.
@@ -277,6 +301,10 @@ impl NodeSettings {
         let short = |name: &str| i16::try_from(number(name)).unwrap_or(i16::MAX);
         let small = |name: &str| u32::try_from(number(name).max(0)).unwrap_or(u32::MAX);
         let unsigned = |name: &str| number(name).max(0).unsigned_abs();
+        let fraction = |name: &str| match broker_value(layers, name) {
+            Value::Double(d) => Fraction(d),
+            other => unreachable!("{name} is a fraction: {other:?}"),
+        };
         let flag = |name: &str| broker_value(layers, name) == Value::Boolean(true);
         Self {
             auto_create_topics: flag("auto.create.topics.enable"),
@@ -290,6 +318,12 @@ impl NodeSettings {
             max_connections_per_ip: small("max.connections.per.ip"),
             fetch_session_slots: small("max.incremental.fetch.session.cache.slots"),
             max_request_partition_size_limit: small("max.request.partition.size.limit"),
+            cleaner_enable: flag("log.cleaner.enable"),
+            cleaner_backoff_ms: unsigned("log.cleaner.backoff.ms"),
+            cleaner_dedupe_bytes: unsigned("log.cleaner.dedupe.buffer.size"),
+            cleaner_load_factor: fraction("log.cleaner.io.buffer.load.factor"),
+            cleaner_io_bytes: small("log.cleaner.io.buffer.size"),
+            cleaner_bytes_per_second: fraction("log.cleaner.io.max.bytes.per.second"),
             retention_check_interval_ms: unsigned("log.retention.check.interval.ms"),
             producer_id_expiration_ms: unsigned("producer.id.expiration.ms"),
             group_min_session_timeout_ms: int("group.min.session.timeout.ms"),

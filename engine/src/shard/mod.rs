@@ -7,6 +7,7 @@
 //! Invariants: only the owner touches a log; messages between two cores keep their order, so that pipelined
 //! produce requests of one connection are appended in order; no `RefCell` borrow lives across an await.
 
+pub mod cleaner;
 pub mod control;
 pub mod fetch;
 pub mod offsets;
@@ -356,6 +357,8 @@ impl<E: Env> Shard<E> {
         for (i, partition) in partitions.iter().enumerate() {
             if partition.settings().cleanup_delete {
                 partition.log.retention(now_ms);
+            } else {
+                partition.log.expire_producers(now_ms);
             }
             // Requests go first: a pause above zero lets the sockets be looked at.
             if i % 64 == 63 {

@@ -28,7 +28,12 @@ impl PartitionSettings {
         // A segment is never rolled early without jitter; the jitter only shortens, as in Kafka.
         let log = LogSettings {
             segment_bytes: topic.segment_bytes,
-            segment_ms: topic.segment_ms.max(1),
+            segment_ms: if topic.cleanup_compact {
+                // The active segment is not compacted, so it must not outlast what must be (KIP-354).
+                topic.segment_ms.min(topic.max_compaction_lag_ms).max(1)
+            } else {
+                topic.segment_ms.max(1)
+            },
             retention_bytes: topic.retention_bytes,
             retention_ms: topic.retention_ms,
             durability: match topic.durability {
@@ -36,6 +41,11 @@ impl PartitionSettings {
                 configs::Durability::Memory => turgo_storage::Durability::Memory,
             },
             file_delete_delay_ms: topic.file_delete_delay_ms,
+            compact: topic.cleanup_compact,
+            min_cleanable_ppm: (topic.min_cleanable_dirty_ratio.clamp(0.0, 1.0) * 1e6) as u32,
+            min_compaction_lag_ms: i64::try_from(topic.min_compaction_lag_ms).unwrap_or(i64::MAX),
+            max_compaction_lag_ms: i64::try_from(topic.max_compaction_lag_ms).unwrap_or(i64::MAX),
+            delete_retention_ms: i64::try_from(topic.delete_retention_ms).unwrap_or(i64::MAX),
             system: internal,
         };
         let rules = TopicRules {

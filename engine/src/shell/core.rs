@@ -290,6 +290,10 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
         })
     };
     let housekeeping = housekeeping(shard.clone(), connections.clone(), shared.clone());
+    let cleaner = {
+        let shard = shard.clone();
+        spawn_local(async move { shard.clean().await })
+    };
 
     let mut accept = None;
     if let Some(listener) = listener {
@@ -322,6 +326,7 @@ async fn run_core(args: CoreArgs, slot: &Slot) -> Result<(), String> {
         sleep(HEARTBEAT).await;
     }
     housekeeping.cancel().await;
+    cleaner.cancel().await;
     shard.stop();
     store
         .close()

@@ -14,7 +14,9 @@
 //! - offsets, sequences, epochs and compression stay as they were; a batch that cannot be read stays whole.
 
 use crate::format::crc;
-use crate::format::kafka::{BatchHeader, CONTROL, HEADER_BYTES, LENGTH_OVERHEAD, LOG_APPEND_TIME, TRANSACTIONAL};
+use crate::format::kafka::{
+    BatchHeader, CONTROL, HEADER_BYTES, LENGTH_OVERHEAD, LOG_APPEND_TIME, TRANSACTIONAL,
+};
 use crate::map::Map;
 use crate::producer::ProducerEntry;
 use crate::txn::{AbortedTxn, Marker};
@@ -309,7 +311,11 @@ impl Filter {
             Some(0) => self.empty(&header, batch, must_stay, out),
             Some(n) => {
                 self.tally.kept += n;
-                if out.is_empty() { Kept::Whole } else { Kept::Rewritten }
+                if out.is_empty() {
+                    Kept::Whole
+                } else {
+                    Kept::Rewritten
+                }
             }
         }
     }

@@ -7,7 +7,13 @@ use crate::testing::{marker, producer_batch};
 struct Flip;
 
 impl Codec for Flip {
-    fn decompress(&mut self, id: u8, from: &[u8], ceiling: usize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    fn decompress(
+        &mut self,
+        id: u8,
+        from: &[u8],
+        ceiling: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodecError> {
         if id != 1 || from.len() > ceiling {
             return Err(CodecError);
         }
@@ -35,7 +41,12 @@ fn data(base: i64, rows: Rows<'_>, attributes: i16, who: (i64, i32)) -> Vec<u8> 
     } else {
         Flip.compress(1, &plain, &mut batch).expect("codec 1");
     }
-    finish(&mut batch, attributes, 1000 + rows.len() as i64 - 1, rows.len() as i32);
+    finish(
+        &mut batch,
+        attributes,
+        1000 + rows.len() as i64 - 1,
+        rows.len() as i32,
+    );
     patch(&mut batch, base, 3);
     batch
 }
@@ -48,7 +59,15 @@ fn control(base: i64, commit: bool, producer: i64) -> Vec<u8> {
 
 fn filter(now_ms: i64, end: i64) -> Filter {
     let map = OffsetMap::new(1 << 20, 900, 1000);
-    Filter::new(KeyHasher::new(&[1; 16]), map, now_ms, 500, end, 10, Broken::default())
+    Filter::new(
+        KeyHasher::new(&[1; 16]),
+        map,
+        now_ms,
+        500,
+        end,
+        10,
+        Broken::default(),
+    )
 }
 
 /// A whole pass. Returns the batches that stay.
@@ -104,7 +123,12 @@ const NOBODY: (i64, i32) = (-1, -1);
 fn the_newest_of_each_key_stays_where_it_was() {
     for attributes in [0, 1] {
         let log = [
-            data(0, &[("a", Some("1")), ("b", Some("1")), ("c", Some("1"))], attributes, NOBODY),
+            data(
+                0,
+                &[("a", Some("1")), ("b", Some("1")), ("c", Some("1"))],
+                attributes,
+                NOBODY,
+            ),
             data(3, &[("a", Some("2")), ("", Some("no key"))], attributes, NOBODY),
             data(5, &[("b", Some("2")), ("b", Some("3"))], attributes, NOBODY),
             data(7, &[("d", Some("1"))], attributes, NOBODY),
@@ -113,11 +137,21 @@ fn the_newest_of_each_key_stays_where_it_was() {
         let row = |offset, key: &str, stamp| (offset, key.to_owned(), true, stamp);
         assert_eq!(
             rows(&kept),
-            [row(2, "c", 1002), row(3, "a", 1000), row(6, "b", 1001), row(7, "d", 1000)]
+            [
+                row(2, "c", 1002),
+                row(3, "a", 1000),
+                row(6, "b", 1001),
+                row(7, "d", 1000)
+            ]
         );
         let first = BatchHeader::parse(&kept[0]).expect("a batch");
         assert_eq!(
-            (first.base_offset, first.last_offset(), first.record_count, first.leader_epoch),
+            (
+                first.base_offset,
+                first.last_offset(),
+                first.record_count,
+                first.leader_epoch
+            ),
             (0, 2, 1, 3),
             "offsets and epoch of the batch do not move"
         );
@@ -140,7 +174,11 @@ fn a_tombstone_stays_from_its_first_pass_to_its_horizon() {
         (2, "a".to_owned(), false, 1000),
         (3, "c".to_owned(), true, 1001),
     ];
-    assert_eq!(rows(&once), wanted, "timestamps stay though the base is the horizon now");
+    assert_eq!(
+        rows(&once),
+        wanted,
+        "timestamps stay though the base is the horizon now"
+    );
     let header = BatchHeader::parse(&once[1]).expect("a batch");
     assert_eq!(header.base_timestamp, 10_500);
     assert_ne!(header.attributes & DELETE_HORIZON, 0);
@@ -166,7 +204,11 @@ fn what_was_not_indexed_stays() {
     let mut out = Vec::new();
     assert_eq!(filter.clean(&log[0], &mut Flip, &mut out), Kept::Nothing);
     assert_eq!(filter.clean(&log[1], &mut Flip, &mut out), Kept::Whole);
-    assert_eq!(filter.clean(&log[2], &mut Flip, &mut out), Kept::Rewritten, "a tombstone gets its horizon");
+    assert_eq!(
+        filter.clean(&log[2], &mut Flip, &mut out),
+        Kept::Rewritten,
+        "a tombstone gets its horizon"
+    );
     assert_eq!(BatchHeader::parse(&out).expect("a batch").record_count, 2);
 }
 
@@ -177,7 +219,12 @@ fn a_full_table_ends_the_pass_before_the_batch_that_did_not_fit() {
     assert!(most < 3);
     let mut filter = Filter::new(KeyHasher::new(&[1; 16]), map, 0, 0, 100, 10, Broken::default());
     assert!(filter.index(&data(0, &[("a", Some("1"))], 0, NOBODY), &mut Flip));
-    let big = data(1, &[("b", Some("1")), ("c", Some("1")), ("d", Some("1"))], 0, NOBODY);
+    let big = data(
+        1,
+        &[("b", Some("1")), ("c", Some("1")), ("d", Some("1"))],
+        0,
+        NOBODY,
+    );
     assert!(!filter.index(&big, &mut Flip));
     assert_eq!(filter.indexed_end(), 1);
 }
@@ -242,7 +289,12 @@ fn a_producers_last_batch_keeps_its_header() {
     let header = BatchHeader::parse(&kept[0]).expect("a batch");
     assert_eq!((kept[0].len(), header.record_count), (HEADER_BYTES, 0));
     assert_eq!(
-        (header.base_offset, header.last_offset(), header.base_sequence, header.producer_id),
+        (
+            header.base_offset,
+            header.last_offset(),
+            header.base_sequence,
+            header.producer_id
+        ),
         (0, 1, 40, 7)
     );
     assert_eq!((header.base_timestamp, header.max_timestamp), (-1, 1001));

@@ -29,6 +29,7 @@ use bytes::Bytes;
 
 use crate::api::*;
 use crate::core::{Core, Partition, Phase, Segment};
+use crate::drain::Drained;
 use crate::env::{Class, Env};
 use crate::format::archive::EpochRecord;
 use crate::format::frame::{FrameHeader, Kind};
@@ -149,7 +150,7 @@ impl<E: Env> Store<E> {
             if !state.settings.compact {
                 continue;
             }
-            let Some(found) = cleanable(&state, now_ms, core.faults.clean_beyond_stable) else {
+            let Some(found) = cleanable(&state, now_ms, false, core.faults.clean_beyond_stable) else {
                 continue;
             };
             let better = best.as_ref().is_none_or(|(_, b)| found.ratio_ppm > b.ratio_ppm);
@@ -157,8 +158,13 @@ impl<E: Env> Store<E> {
                 best = Some((partition.clone(), found));
             }
         }
-        let (partition, found) = best?;
-        Some(core.clone().compact(partition, found, codec, limits, now_ms).await)
+        let (partition, _) = best?;
+        let found = core.drain_sealed(&partition, now_ms).await?;
+        Some(
+            core.clone()
+                .compact(partition, found, codec, limits, now_ms)
+                .await,
+        )
     }
 
     /// Runs a pass over one log whatever its dirty ratio; none if nothing in it can be cleaned.
@@ -174,14 +180,17 @@ impl<E: Env> Store<E> {
             return None;
         }
         let partition = core.by_id.borrow().get(id).cloned()?;
-        let found = cleanable(
-            &partition.state.borrow(),
-            now_ms,
-            core.faults.clean_beyond_stable,
-        )?;
-        Some(core.clone().compact(partition, found, codec, limits, now_ms).await)
+        let found = core.drain_sealed(&partition, now_ms).await?;
+        Some(
+            core.clone()
+                .compact(partition, found, codec, limits, now_ms)
+                .await,
+        )
     }
 }
+
+/// Where a pass leaves its result, and tells that it has.
+type Slot = (RefCell<Option<Result<Compacted, CompactError>>>, Notify);
 
 /// One pass.
 struct Pass<E: Env> {
@@ -198,6 +207,40 @@ struct Pass<E: Env> {
 }
 
 impl<E: Env> Core<E> {
+    /// Brings what a log's sealed segments have in memory to their files; the drain alone would leave it there until
+    /// memory is short. Returns what can be cleaned then.
+    async fn drain_sealed(self: &Rc<Self>, partition: &Rc<Partition>, now_ms: i64) -> Option<Cleanable> {
+        loop {
+            let seen = self.removal_wake.version();
+            let busy = {
+                let mut state = partition.state.borrow_mut();
+                let active = state.segments.last().map_or(0, |s| s.base_offset);
+                let due = state.tail.dirty().next().is_some_and(|s| s.base_offset < active);
+                let stop = state.dropped || self.drain_stalled.get() || self.phase.get() != Phase::Open;
+                if !due || stop {
+                    break;
+                }
+                std::mem::replace(&mut state.draining, true)
+            };
+            if busy {
+                self.removal_wake.changed(seen).await;
+                continue;
+            }
+            let drained = self.drain_log(partition).await;
+            partition.state.borrow_mut().draining = false;
+            self.removal_wake.notify();
+            if drained != Drained::Chunk {
+                break;
+            }
+        }
+        cleanable(
+            &partition.state.borrow(),
+            now_ms,
+            true,
+            self.faults.clean_beyond_stable,
+        )
+    }
+
     /// Runs a pass as a background task and waits for it.
     async fn compact(
         self: Rc<Self>,
@@ -208,7 +251,7 @@ impl<E: Env> Core<E> {
         now_ms: i64,
     ) -> Result<Compacted, CompactError> {
         let _turn = self.compaction_lock.acquire(1).await;
-        let slot: Rc<(RefCell<Option<Result<Compacted, CompactError>>>, Notify)> = Rc::default();
+        let slot: Rc<Slot> = Rc::default();
         let delete_retention_ms = partition.state.borrow().settings.delete_retention_ms;
         let lists = SWAP_BYTES.min((self.config.max_batch_bytes as usize).saturating_sub(SegSwap::HEAD)) / 16;
         let mut key = self.config.directory_id;
@@ -263,8 +306,7 @@ impl<E: Env> Core<E> {
             done.1.notify();
         });
         slot.1.until(|| slot.0.borrow().is_some()).await;
-        let result = slot.0.borrow_mut().take().expect("just seen");
-        result
+        slot.0.take().expect("just seen")
     }
 }
 
@@ -297,7 +339,12 @@ impl<E: Env> Pass<E> {
             return Err(CompactError::Changed);
         }
         let below = |s: &&Segment| s.base_offset < self.found.upto;
-        Ok(state.segments.iter().take_while(below).map(Segment::bare).collect())
+        Ok(state
+            .segments
+            .iter()
+            .take_while(below)
+            .map(Segment::bare)
+            .collect())
     }
 
     async fn groups(&mut self, most_segments: usize) -> Result<(), CompactError> {
@@ -391,7 +438,9 @@ impl<E: Env> Pass<E> {
                 None => Ok(None),
                 Some(chunk) => {
                     let path = segment_path(&self.partition.id, segment.base_offset, segment.generation);
-                    let read = core.read_chunks(segment, &path, chunk, self.limits.io_bytes).await;
+                    let read = core
+                        .read_chunks(segment, &path, chunk, self.limits.io_bytes)
+                        .await;
                     read.map(Some)
                 }
             },

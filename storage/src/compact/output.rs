@@ -50,7 +50,10 @@ impl<E: Env> Output<E> {
     /// Adds a batch. Returns bytes written to the file meanwhile.
     pub async fn push(&mut self, batch: &[u8]) -> io::Result<u64> {
         let Ok(header) = BatchHeader::parse(batch) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a batch without a header"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a batch without a header",
+            ));
         };
         let far = header.last_offset() - self.open.0 >= i64::from(u32::MAX);
         let full = self.data.len() + batch.len() > self.chunk_bytes;
@@ -253,7 +256,9 @@ impl<E: Env> Output<E> {
         let _ = env.remove_file(&self.path).await;
         if self.partition.state.borrow().dropped {
             let _ = env.remove_dir(&segment::partition_dir(&self.partition.id)).await;
-            let _ = env.remove_dir(&segment::topic_dir(&self.partition.id.topic)).await;
+            let _ = env
+                .remove_dir(&segment::topic_dir(&self.partition.id.topic))
+                .await;
         }
     }
 }

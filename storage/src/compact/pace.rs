@@ -34,14 +34,18 @@ impl Pace {
 
     /// Time that `bytes` take at the configured rate.
     fn price_ns(&self, bytes: u64) -> u64 {
-        (u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second)).min(u128::from(u64::MAX)) as u64
+        (u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second)).min(u128::from(u64::MAX))
+            as u64
     }
 
     /// Nanoseconds to wait after an operation that moved `bytes` and ended at `now_ns`. `busy`: groups of the journal
     /// were under way.
     fn pause_ns(&mut self, bytes: u64, now_ns: u64, busy: bool) -> u64 {
         // Time in which nothing was moved buys nothing.
-        self.paid_at_ns = self.paid_at_ns.max(self.last_ns).saturating_add(self.price_ns(bytes));
+        self.paid_at_ns = self
+            .paid_at_ns
+            .max(self.last_ns)
+            .saturating_add(self.price_ns(bytes));
         let owed = self.paid_at_ns.saturating_sub(now_ns);
         let took = now_ns.saturating_sub(self.last_ns);
         let way = if busy { took.min(20_000_000) } else { 0 };
@@ -83,7 +87,10 @@ mod tests {
             pace.last_ns = now;
         }
         let wanted = 100_u64 * (64 << 10) * 1_000_000_000 / (1 << 20);
-        assert!((wanted..wanted + 200_000_000).contains(&now), "{now} for {wanted}");
+        assert!(
+            (wanted..wanted + 200_000_000).contains(&now),
+            "{now} for {wanted}"
+        );
     }
 
     #[test]

@@ -28,8 +28,14 @@ impl Cleanable {
     }
 }
 
-/// What can be cleaned in a log now; none if nothing can. `beyond_stable` breaks the rule of decided records.
-pub(crate) fn cleanable(state: &LogState, now_ms: i64, beyond_stable: bool) -> Option<Cleanable> {
+/// What can be cleaned in a log now; none if nothing can. `drained`: what is in memory alone cannot; without, it says what
+/// could be if it were drained. `beyond_stable` breaks the rule of decided records.
+pub(crate) fn cleanable(
+    state: &LogState,
+    now_ms: i64,
+    drained: bool,
+    beyond_stable: bool,
+) -> Option<Cleanable> {
     if state.dropped || state.uncleanable {
         return None;
     }
@@ -40,7 +46,8 @@ pub(crate) fn cleanable(state: &LogState, now_ms: i64, beyond_stable: bool) -> O
         _ => state.durable_end,
     };
     // What is in memory alone cannot be cleaned: its segment and all later ones wait.
-    let dirty_at = state.tail.dirty().next().map_or(usize::MAX, |slab| {
+    let first_dirty = state.tail.dirty().next().filter(|_| drained);
+    let dirty_at = first_dirty.map_or(usize::MAX, |slab| {
         let holds = |s: &Segment| s.base_offset <= slab.base_offset;
         state.segments.iter().rposition(holds).unwrap_or(0)
     });
@@ -48,9 +55,9 @@ pub(crate) fn cleanable(state: &LogState, now_ms: i64, beyond_stable: bool) -> O
     let (mut segments, mut clean, mut dirty, mut overdue) = (0, 0_u64, 0_u64, false);
     for (at, segment) in state.segments[..sealed].iter().enumerate() {
         let next = state.segments[at + 1].base_offset;
-        let drained = segment.drained.end_offset == segment.total.end_offset
+        let whole = segment.drained.end_offset == segment.total.end_offset
             && segment.drained.batches == segment.total.batches;
-        if !drained || next > stable {
+        if (drained && !whole) || next > stable {
             break;
         }
         if next > from {
@@ -137,17 +144,20 @@ mod tests {
     fn the_dirty_share_counts_sealed_segments_from_the_first_dirty_offset() {
         let log = log(&[100, 100, 200]);
         let mut state = log.state.borrow_mut();
-        let all = cleanable(&state, 1000, false).expect("all is dirty");
+        let all = cleanable(&state, 1000, true, false).expect("all is dirty");
         assert_eq!(
             (all.from, all.upto, all.segments, all.ratio_ppm),
             (0, 30, 3, 1_000_000)
         );
         state.clean_offset = 20;
-        let half = cleanable(&state, 1000, false).expect("one is dirty");
-        assert_eq!((half.from, half.upto, half.segments, half.ratio_ppm), (20, 30, 3, 500_000));
+        let half = cleanable(&state, 1000, true, false).expect("one is dirty");
+        assert_eq!(
+            (half.from, half.upto, half.segments, half.ratio_ppm),
+            (20, 30, 3, 500_000)
+        );
         assert!(half.due(499_999) && !half.due(500_000));
         state.clean_offset = 30;
-        assert_eq!(cleanable(&state, 1000, false), None);
+        assert_eq!(cleanable(&state, 1000, true, false), None);
     }
 
     #[test]
@@ -155,17 +165,18 @@ mod tests {
         let log = log(&[100, 100, 200]);
         let mut state = log.state.borrow_mut();
         state.durable_end = 25;
-        assert_eq!(cleanable(&state, 1000, false).map(|c| c.upto), Some(20));
+        assert_eq!(cleanable(&state, 1000, true, false).map(|c| c.upto), Some(20));
         state.unsettled.push_back((15, 26));
-        assert_eq!(cleanable(&state, 1000, false).map(|c| c.upto), Some(10));
-        assert_eq!(cleanable(&state, 1000, true).map(|c| c.upto), Some(20));
+        assert_eq!(cleanable(&state, 1000, true, false).map(|c| c.upto), Some(10));
+        assert_eq!(cleanable(&state, 1000, true, true).map(|c| c.upto), Some(20));
         state.unsettled.clear();
         state.durable_end = 30;
         state.settings.min_compaction_lag_ms = 990;
-        assert_eq!(cleanable(&state, 1000, false).map(|c| c.upto), Some(10));
+        assert_eq!(cleanable(&state, 1000, true, false).map(|c| c.upto), Some(10));
         state.settings.min_compaction_lag_ms = 0;
         state.segments[0].drained.batches = 0;
-        assert_eq!(cleanable(&state, 1000, false), None);
+        assert_eq!(cleanable(&state, 1000, true, false), None);
+        assert_eq!(cleanable(&state, 1000, false, false).map(|c| c.upto), Some(30));
     }
 
     #[test]
@@ -173,10 +184,13 @@ mod tests {
         let log = log(&[100, 100]);
         let mut state = log.state.borrow_mut();
         state.settings.max_compaction_lag_ms = 500;
-        assert!(!cleanable(&state, 500, false).expect("dirty").overdue);
-        assert!(cleanable(&state, 502, false).expect("dirty").overdue);
+        assert!(!cleanable(&state, 500, true, false).expect("dirty").overdue);
+        assert!(cleanable(&state, 502, true, false).expect("dirty").overdue);
         state.clean_offset = 10;
-        assert!(!cleanable(&state, 502, false).expect("dirty").overdue, "the second is younger");
+        assert!(
+            !cleanable(&state, 502, true, false).expect("dirty").overdue,
+            "the second is younger"
+        );
     }
 
     #[test]

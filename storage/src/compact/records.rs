@@ -185,7 +185,19 @@ mod tests {
 
     #[test]
     fn numbers_of_all_sizes_survive() {
-        for value in [0, 1, -1, 63, 64, -64, -65, 1 << 31, -(1 << 40), i64::MAX, i64::MIN] {
+        for value in [
+            0,
+            1,
+            -1,
+            63,
+            64,
+            -64,
+            -65,
+            1 << 31,
+            -(1 << 40),
+            i64::MAX,
+            i64::MIN,
+        ] {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, value);
             let mut rest = bytes.as_slice();
@@ -204,7 +216,10 @@ mod tests {
             (found[0].key, found[0].value, found[0].offset_delta),
             (Some(&b"k"[..]), Some(&b"value"[..]), 0)
         );
-        assert_eq!((found[1].key, found[1].value, found[1].offset_delta), (None, None, 1));
+        assert_eq!(
+            (found[1].key, found[1].value, found[1].offset_delta),
+            (None, None, 1)
+        );
         let mut again = Vec::new();
         found[0].put(0, &mut again);
         found[1].put(1_000_000, &mut again);

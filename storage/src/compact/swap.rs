@@ -55,7 +55,10 @@ impl<E: Env> Core<E> {
             return Swapped::Mismatch;
         };
         let after = first + swap.old.len();
-        let (base, end) = (state.segments[first].base_offset, state.segments[after].base_offset);
+        let (base, end) = (
+            state.segments[first].base_offset,
+            state.segments[after].base_offset,
+        );
         let in_place = base == swap.output.base_offset && end == swap.output.end_offset;
         if !in_place || state.tail.dirty().any(|s| s.base_offset < base) {
             return Swapped::Mismatch;

@@ -82,12 +82,15 @@ impl SegSwap {
         let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let i64_at = |at: usize| i64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-        if head[..4] != [1, 0, 0, 0] {
+        if head[..4] != [1, 0, 0, 0] || u32_at(44) != 0 {
             return Err(Invalid("SEG_SWAP of an unknown version"));
         }
         let (old, markers) = (u32_at(4) as usize, u32_at(8) as usize);
         let wanted = (bytes.len() - Self::HEAD) / 8;
-        if old == 0 || old.checked_add(markers) != Some(wanted) || !(bytes.len() - Self::HEAD).is_multiple_of(8) {
+        if old == 0
+            || old.checked_add(markers) != Some(wanted)
+            || !(bytes.len() - Self::HEAD).is_multiple_of(8)
+        {
             return Err(Invalid("SEG_SWAP lists of a wrong size"));
         }
         let words = bytes[Self::HEAD..].chunks_exact(8);
@@ -119,8 +122,8 @@ impl SegSwap {
         if base_offset < 0
             || o.end_offset < base_offset
             || swap.clean_offset < 0
-            || o.end_position % align != 0
-            || u64::from(o.footer_len) % align != 0
+            || !o.end_position.is_multiple_of(align)
+            || !u64::from(o.footer_len).is_multiple_of(align)
             || (o.end_position == 0) != (o.batches == 0)
         {
             return Err(Invalid("SEG_SWAP segment out of range"));

@@ -233,7 +233,8 @@ impl Journal {
     /// frames and for a fence.
     pub fn has_room(&self, len: usize) -> bool {
         // The batch may roll a segment first.
-        let need = self.queued_bytes + FrameHeader::framed(len) + FrameHeader::framed(SegCreate::BYTES) + 2 * ALIGN;
+        let need =
+            self.queued_bytes + FrameHeader::framed(len) + FrameHeader::framed(SegCreate::BYTES) + 2 * ALIGN;
         self.ring.room_bytes(2) >= need as u64
     }
 

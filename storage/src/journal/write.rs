@@ -214,7 +214,9 @@ impl<E: Env> Core<E> {
                     if now >= at && !self.control_room(FrameHeader::BYTES) {
                         // A seal proves much, but it must not take the room a checkpoint depends on.
                         self.pressure_moved
-                            .until(|| !self.running() || self.journal.borrow().has_control_room(FrameHeader::BYTES))
+                            .until(|| {
+                                !self.running() || self.journal.borrow().has_control_room(FrameHeader::BYTES)
+                            })
                             .await;
                     } else if now >= at {
                         self.journal.borrow_mut().push_noop(SEAL, now);

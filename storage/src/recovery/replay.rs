@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::damaged;
 use crate::api::*;
-use crate::compact::swap::Swapped;
 use crate::checkpoint::{epochs_from, producers_from, removal_from, segment_from, txns_from};
+use crate::compact::swap::Swapped;
 use crate::core::{Core, LogState, Partition, Segment};
 use crate::env::Env;
 use crate::format::archive::Checkpoint;

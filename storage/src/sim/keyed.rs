@@ -150,10 +150,22 @@ pub fn marker(commit: bool, timestamp: i64, producer: (i64, i16), coordinator_ep
     body.push(0);
     let mut plain = vec![(body.len() * 2) as u8];
     plain.extend_from_slice(&body);
-    frame(&plain, 1, (timestamp, timestamp), 0x30, (producer.0, producer.1, -1))
+    frame(
+        &plain,
+        1,
+        (timestamp, timestamp),
+        0x30,
+        (producer.0, producer.1, -1),
+    )
 }
 
-fn frame(payload: &[u8], count: i32, stamps: (i64, i64), attributes: i16, producer: (i64, i16, i32)) -> Vec<u8> {
+fn frame(
+    payload: &[u8],
+    count: i32,
+    stamps: (i64, i64),
+    attributes: i16,
+    producer: (i64, i16, i32),
+) -> Vec<u8> {
     let mut out = vec![0; 61];
     let mut field = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     field(8, &(49 + payload.len() as i32).to_be_bytes());
@@ -218,7 +230,10 @@ pub fn read(bytes: &[u8]) -> Batch {
         }
     }
     assert_eq!(at, plain.len(), "bytes behind the records");
-    assert!(count == 0 || newest == i64_at(35), "the largest timestamp of a batch");
+    assert!(
+        count == 0 || newest == i64_at(35),
+        "the largest timestamp of a batch"
+    );
     Batch {
         base,
         last: base + i64::from(i32_at(23)),
@@ -342,7 +357,9 @@ impl Keyed {
                 && t.first <= batch.base
                 && t.end.is_none_or(|(end, _)| batch.base <= end)
         };
-        (batch.role != Role::Plain).then(|| txns.iter().rev().find(inside)).flatten()
+        (batch.role != Role::Plain)
+            .then(|| txns.iter().rev().find(inside))
+            .flatten()
     }
 
     /// Records that readers of committed data see, below `upto`: by key, the newest of each.
@@ -376,7 +393,10 @@ impl Keyed {
             && (batch.role == whole.role
                 || (batch.role == Role::Hollow && matches!(whole.role, Role::Marker(_))));
         if !same {
-            return Err(format!("the batch at {} changed: {batch:?} of {whole:?}", batch.base));
+            return Err(format!(
+                "the batch at {} changed: {batch:?} of {whole:?}",
+                batch.base
+            ));
         }
         let mut rest = whole.rows.iter();
         for row in &batch.rows {
@@ -389,7 +409,13 @@ impl Keyed {
 
     /// Checks that `batches`, read from `from` on, lack nothing up to `upto` that had to be there. `tombstones_go`: their
     /// time may have come.
-    pub fn complete(&self, batches: &[Batch], from: i64, upto: i64, tombstones_go: bool) -> Result<(), String> {
+    pub fn complete(
+        &self,
+        batches: &[Batch],
+        from: i64,
+        upto: i64,
+        tombstones_go: bool,
+    ) -> Result<(), String> {
         let txns = self.transactions();
         let newest = self.newest(i64::MAX);
         let there: BTreeSet<i64> = batches.iter().flat_map(|b| &b.rows).map(|r| r.offset).collect();
@@ -403,19 +429,25 @@ impl Keyed {
             let aborted = txn.is_some_and(|t| matches!(t.end, Some((_, false))));
             let open = txn.is_some_and(|t| t.end.is_none());
             for row in &batch.rows {
-                let Row { offset, key, value, .. } = row;
+                let Row {
+                    offset, key, value, ..
+                } = row;
                 if *offset < from || *offset >= upto || there.contains(offset) || (aborted && !open) {
                     continue;
                 }
                 let Some(key) = key else {
                     if open {
-                        return Err(format!("the record at {offset} of an open transaction is missing"));
+                        return Err(format!(
+                            "the record at {offset} of an open transaction is missing"
+                        ));
                     }
                     continue;
                 };
                 let last = newest.get(key);
                 if open || last.is_none_or(|l| l.offset < *offset) {
-                    return Err(format!("the record at {offset} is missing, and nothing decided replaces it"));
+                    return Err(format!(
+                        "the record at {offset} is missing, and nothing decided replaces it"
+                    ));
                 }
                 let is_last = last.is_some_and(|l| l.offset == *offset);
                 if is_last && value.is_some() {
@@ -438,7 +470,10 @@ impl Keyed {
                         && (first..batch.base).contains(&b.base)
                 });
                 if let Some(orphan) = orphans {
-                    return Err(format!("the marker at {} went before {}", batch.base, orphan.base));
+                    return Err(format!(
+                        "the marker at {} went before {}",
+                        batch.base, orphan.base
+                    ));
                 }
                 if !tombstones_go {
                     return Err(format!("the marker at {} went early", batch.base));
@@ -491,7 +526,11 @@ impl Keyed {
             return Err(format!("undecided from {:?}, expected {open:?}", found.unstable));
         }
         if found.producers != self.producers() {
-            return Err(format!("producers {:?}, expected {:?}", found.producers, self.producers()));
+            return Err(format!(
+                "producers {:?}, expected {:?}",
+                found.producers,
+                self.producers()
+            ));
         }
         self.consume(found, tombstones_go)
     }
@@ -524,7 +563,9 @@ impl Keyed {
             match seen.get(key) {
                 Some(got) if got == row => {}
                 Some(got) if row.offset >= self.start => {
-                    return Err(format!("a consumer ends with {got:?} where {row:?} is the newest"));
+                    return Err(format!(
+                        "a consumer ends with {got:?} where {row:?} is the newest"
+                    ));
                 }
                 None if row.value.is_some() && row.offset >= self.start => {
                     return Err(format!("a consumer never sees {row:?}"));

@@ -60,7 +60,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(0),
         Unit::Milliseconds,
         ClusterWide,
-        Accepted,
+        Applied,
         "Pause of compaction when there is nothing to do.",
     ),
     broker(
@@ -70,7 +70,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Any,
         Unit::Bytes,
         ClusterWide,
-        Accepted,
+        Applied,
         "Memory of compaction for its table of keys.",
     ),
     broker(
@@ -90,7 +90,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Any,
         Unit::None,
         ReadOnly,
-        Accepted,
+        Applied,
         "Whether compaction runs.",
     ),
     broker(
@@ -100,7 +100,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Any,
         Unit::Ratio,
         ClusterWide,
-        Accepted,
+        Applied,
         "How full the compaction table of keys may become.",
     ),
     broker(
@@ -110,7 +110,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Min(0),
         Unit::Bytes,
         ClusterWide,
-        Accepted,
+        Applied,
         "Memory of compaction for reading and writing.",
     ),
     broker(
@@ -120,7 +120,7 @@ pub(super) static TABLE: &[ConfigDef] = &[
         Any,
         Unit::BytesPerSecond,
         ClusterWide,
-        Accepted,
+        Applied,
         "Most bytes a second that compaction reads and writes.",
     ),
     broker(
