@@ -1,16 +1,26 @@
 //! Load generator and latency measurements against any Kafka endpoint.
 //!
-//! Producers send on a schedule that does not depend on answers (open loop), and latency counts from the time at which
-//! a batch was due, so a stall of the server shows in every batch that was due meanwhile (coordinated omission is
-//! not possible). A run whose generator could not keep its own schedule says so.
+//! Records leave on a schedule that does not depend on answers (open loop), and latency counts from the time at which a
+//! record was due, so a stall of the server shows in every record that was due meanwhile. A run whose generator could
+//! not keep its schedule says INVALID. `docs/benchmarks.md` tells what each figure means.
 //!
-//! The client is [`client`]: blocking sockets over the project's codec, one writer and one reader thread for each
-//! connection.
+//! Machines: [`schedule`], [`values`], [`stamp`], [`integrity`], [`latency`], [`stats`], [`client`], [`slo`]. The
+//! [`shell`] drives them; the [`report`] tells what came of it.
 
+pub mod cli;
 pub mod client;
-pub mod floor;
-pub mod load;
+pub mod integrity;
+pub mod latency;
+pub mod omb;
+pub mod presets;
+pub mod ranges;
 pub mod report;
-pub mod run;
+pub mod schedule;
+pub mod shell;
+pub mod slo;
+pub mod spec;
+pub mod stamp;
+pub mod stats;
+pub mod values;
 
-pub use run::{BenchArgs, run};
+pub use cli::{BenchArgs, run};

@@ -71,7 +71,10 @@ fn dispatch(command: Command, writer: &mut dyn Write) -> Result<(), CliError> {
     };
     match command {
         Command::Serve(_) => unreachable!("serve does not come here"),
-        Command::Bench(args) => turgo_bench::run(&args).map_err(CliError::Failed),
+        Command::Bench(args) => match turgo_bench::run(&args) {
+            exit::OK => Ok(()),
+            code => Err(CliError::Status(code)),
+        },
         Command::Tune(args) => tune::run(&args, writer),
         Command::Topic(args) => topics::run(
             &mut connect(&args.connection)?,

@@ -3,14 +3,16 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::time::Instant;
 
-use hdrhistogram::Histogram;
+use crate::latency::Latency;
 
-use crate::report::histogram;
+use super::clock;
 
-/// Round trips of `bytes` over loopback TCP, `count` of them, nanoseconds.
-pub fn loopback(bytes: usize, count: usize) -> std::io::Result<Histogram<u64>> {
+/// Round trips of `bytes` over loopback TCP, `count` of them after a tenth for warming up, ns.
+///
+/// # Errors
+/// The network of this machine.
+pub fn loopback(bytes: usize, count: usize) -> std::io::Result<Latency> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let echo = std::thread::spawn(move || -> std::io::Result<()> {
@@ -27,13 +29,13 @@ pub fn loopback(bytes: usize, count: usize) -> std::io::Result<Histogram<u64>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     let (out, mut back) = (vec![1; bytes], vec![0; bytes.min(64)]);
-    let mut times = histogram();
+    let mut times = Latency::new();
     for i in 0..count + count / 10 {
-        let start = Instant::now();
+        let start = clock::now();
         stream.write_all(&out)?;
         stream.read_exact(&mut back)?;
         if i >= count / 10 {
-            times.saturating_record(start.elapsed().as_nanos() as u64);
+            times.record_span(start, clock::now(), 1);
         }
     }
     drop(stream);
@@ -42,11 +44,14 @@ pub fn loopback(bytes: usize, count: usize) -> std::io::Result<Histogram<u64>> {
     Ok(times)
 }
 
-/// Durable writes of 4 KiB to a pre-written file in `dir`, nanoseconds.
-pub fn flush(dir: &Path, count: usize) -> std::io::Result<Histogram<u64>> {
-    let mut times = histogram();
+/// Durable writes of 4 KiB to a pre-written file in `dir`, ns.
+///
+/// # Errors
+/// The directory cannot be written, or its filesystem has no direct IO.
+pub fn flush(dir: &Path, count: usize) -> std::io::Result<Latency> {
+    let mut times = Latency::new();
     for ns in turgo_tuning::disk::durable_writes(dir, count)? {
-        times.saturating_record(ns);
+        times.record(ns);
     }
     Ok(times)
 }
