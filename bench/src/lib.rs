@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod compare;
 pub mod integrity;
 pub mod latency;
 pub mod omb;
@@ -16,6 +17,7 @@ pub mod presets;
 pub mod ranges;
 pub mod report;
 pub mod schedule;
+pub mod search;
 pub mod shell;
 pub mod slo;
 pub mod spec;

@@ -3,7 +3,10 @@
 //! Called by the `turgo` command, which ends with the code that [`run`] returns (see [`crate::slo::exit`]). Results go
 //! to stdout, progress and complaints to stderr.
 
+mod comparison;
 mod output;
+mod scenarios;
+mod versus;
 mod workload;
 
 use std::path::PathBuf;
@@ -90,12 +93,37 @@ enum Command {
     /// Run a workload: a preset, an OpenMessaging file or flags
     #[command(visible_alias = "produce")]
     Run(Box<WorkloadArgs>),
+    /// List the presets
+    Presets,
+    /// Search the highest rate that meets the objectives
+    FindMax(Box<scenarios::FindMaxArgs>),
+    /// Measure latency at several rates
+    Knee(Box<scenarios::KneeArgs>),
+    /// Run a workload against two endpoints in turns and compare
+    Compare(Box<comparison::CompareArgs>),
+    /// Start Apache Kafka and Turgo on this machine and compare them
+    VersusKafka(versus::VersusArgs),
+    /// One record in flight, beside the floor: a device flush and a loopback round trip of the same run
+    Latency(scenarios::LatencyArgs),
+    /// The same load over few partitions and over many, in turns
+    Width(scenarios::WidthArgs),
+    /// Create topics with many partitions and say how long it took
+    Partitions(scenarios::PartitionsArgs),
 }
 
 /// Runs the command; returns the exit code of the process.
 pub fn run(args: &BenchArgs) -> u8 {
+    let common = &args.common;
     let result = match &args.command {
-        Command::Run(workload) => run_once(&args.common, workload),
+        Command::Run(workload) => run_once(common, workload),
+        Command::Presets => scenarios::list(common),
+        Command::FindMax(args) => scenarios::find_max(common, args),
+        Command::Knee(args) => scenarios::knee(common, args),
+        Command::Compare(args) => comparison::command(common, args),
+        Command::VersusKafka(args) => versus::command(common, args),
+        Command::Latency(args) => scenarios::latency(common, args),
+        Command::Width(args) => scenarios::width(common, args),
+        Command::Partitions(args) => scenarios::partitions(common, args),
     };
     match result {
         Ok(code) => code,

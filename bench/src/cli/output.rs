@@ -135,6 +135,28 @@ impl Outputs {
     }
 }
 
+impl Outputs {
+    /// The history file.
+    pub fn history(&self) -> Option<&Path> {
+        self.history.as_deref()
+    }
+
+    /// Writes what a scenario of several runs has: its JSON and its page.
+    ///
+    /// # Errors
+    /// Which path, and why.
+    pub fn write_all(&self, json: &impl serde::Serialize, page: &str) -> Result<(), RunError> {
+        if let Some(path) = &self.json_file {
+            let text = serde_json::to_string(json).map_err(|e| RunError::Usage(e.to_string()))?;
+            std::fs::write(path, text).map_err(|e| unwritable(path, &e))?;
+        }
+        match &self.html {
+            Some(path) => std::fs::write(path, page).map_err(|e| unwritable(path, &e)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Prints a result.
 ///
 /// # Errors

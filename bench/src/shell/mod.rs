@@ -9,6 +9,7 @@ mod conn;
 pub mod connections;
 pub mod env;
 pub mod floor;
+pub mod kafka;
 pub mod live;
 pub mod pacing;
 pub mod phase;
