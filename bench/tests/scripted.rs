@@ -93,6 +93,7 @@ fn a_stall_shows_in_the_response_time_and_a_closed_loop_hides_it() {
         rate: None,
         in_flight: 1,
         batch_records: 1,
+        warmup_s: 0.0,
         duration_s: 4.0,
         ..short()
     };
