@@ -44,6 +44,12 @@ impl Latency {
     pub fn record_ns(&self, ns: u64) {
         self.0.borrow_mut().saturating_record((ns / 1_000).max(1));
     }
+    /// Records a duration that `count` requests had together.
+    pub fn record_ns_of(&self, ns: u64, count: usize) {
+        self.0
+            .borrow_mut()
+            .saturating_record_n((ns / 1_000).max(1), count as u64);
+    }
     /// A copy for rendering.
     pub fn copy(&self) -> Histogram<u64> {
         self.0.borrow().clone()

@@ -47,6 +47,13 @@ impl<T> Filler<T> {
     }
 }
 
+impl<T> Filled<T> {
+    /// True if awaiting it would not wait.
+    pub fn is_ready(&self) -> bool {
+        self.0.filler_gone.get() || self.0.value.borrow().is_some()
+    }
+}
+
 impl<T> Drop for Filler<T> {
     fn drop(&mut self) {
         self.0.filler_gone.set(true);
@@ -260,6 +267,14 @@ impl<T> Queue<T> {
                 return None;
             }
             self.event.wait().await;
+        }
+    }
+    /// Takes the next item if there is one and it is as asked.
+    pub fn pop_if(&self, asked: impl FnOnce(&T) -> bool) -> Option<T> {
+        let mut items = self.items.borrow_mut();
+        match items.front() {
+            Some(item) if asked(item) => items.pop_front(),
+            _ => None,
         }
     }
     /// Waits until something is there and takes all of it; empty once closed.

@@ -26,6 +26,9 @@ use crate::sync::{BudgetGuard, Event, Filled, Queue, oneshot};
 const PIPELINE: usize = 64;
 /// Bytes from which on a frame waits for memory before it is read.
 const LONG_FRAME: usize = 64 << 10;
+/// Bytes of answers that leave with one call, if more than one is ready: a journal group completes many at once.
+const TOGETHER: usize = 64 << 10;
+
 /// What the shell keeps of each open connection of a core.
 #[derive(Default)]
 pub struct Connections {
@@ -247,22 +250,45 @@ async fn write_answers<E: Env>(
     slots: &Queue<Slot>,
     window: &Window,
 ) {
-    while let Some(slot) = slots.pop().await {
-        match slot.answer.await {
-            Some(Ok(Some(parts))) => {
-                let ready = shard.env.now_ns();
-                let bytes: usize = parts.iter().map(Bytes::len).sum();
-                let _memory = shard.response_memory.charge(bytes);
-                if write_all(fd, &mut writer, &parts).await.is_err() {
-                    return;
+    while let Some(first) = slots.pop().await {
+        let (mut parts, mut bytes, mut answers) = (Vec::new(), 0, 0);
+        let mut failed = false;
+        let mut next = Some(first);
+        while let Some(slot) = next {
+            match slot.answer.await {
+                Some(Ok(answer)) => {
+                    answers += 1;
+                    let answer = answer.unwrap_or_default();
+                    bytes += answer.iter().map(Bytes::len).sum::<usize>();
+                    match parts.is_empty() {
+                        true => parts = answer,
+                        false => parts.extend(answer),
+                    }
                 }
-                shard.stats.bytes_out.add(bytes as u64);
-                shard.stats.write_stage.record_ns(shard.env.now_ns() - ready);
+                Some(Err(_)) | None => {
+                    failed = true;
+                    break;
+                }
             }
-            Some(Ok(None)) => {}
-            Some(Err(_)) | None => return,
+            next = match bytes < TOGETHER {
+                true => slots.pop_if(|slot| slot.answer.is_ready()),
+                false => None,
+            };
         }
-        window.count.set(window.count.get() - 1);
+        if !parts.is_empty() {
+            let ready = shard.env.now_ns();
+            let _memory = shard.response_memory.charge(bytes);
+            if write_all(fd, &mut writer, &parts).await.is_err() {
+                return;
+            }
+            shard.stats.bytes_out.add(bytes as u64);
+            let took = shard.env.now_ns() - ready;
+            shard.stats.write_stage.record_ns_of(took, answers);
+        }
+        if failed {
+            return;
+        }
+        window.count.set(window.count.get() - answers);
         window.moved.raise();
     }
 }
