@@ -33,8 +33,7 @@ impl Irq {
             "config", "control", "event", "async", "admin", "misc", "fdir", "lsc", "aen", "cmd",
         ];
         let name = self.name.to_ascii_lowercase();
-        !OTHERS.iter().any(|other| name.contains(other))
-            && !is_nvme(&self.name).is_some_and(|queue| queue == 0)
+        !OTHERS.iter().any(|other| name.contains(other)) && is_nvme(&self.name) != Some(0)
     }
 }
 

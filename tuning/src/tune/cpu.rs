@@ -10,7 +10,7 @@ pub(super) fn clocksource(host: &Host) -> Vec<Item> {
     let knob = format!("{base}/current_clocksource");
     let current = match readable(host, &knob) {
         Ok(current) => current,
-        Err(item) => return vec![item],
+        Err(item) => return vec![*item],
     };
     let offered = host
         .reading(&format!("{base}/available_clocksource"))
@@ -71,7 +71,7 @@ pub(super) fn governor(host: &Host) -> Vec<Item> {
         if offered.split_whitespace().any(|word| word == "performance") {
             items.push(exact(host, &knob, "performance"));
         } else {
-            let item = exact(host, &knob, "performance").as_advice();
+            let item = exact(host, &knob, "performance").into_advice();
             items.push(item.note("this driver offers no governor `performance`"));
         }
         // Where the processor chooses its frequency itself, this tells it what to weigh.
@@ -144,7 +144,7 @@ pub(super) fn idle_states(host: &Host) -> Vec<Item> {
 pub(super) fn isolation(host: &Host) -> Vec<Item> {
     let line = match readable(host, "/proc/cmdline") {
         Ok(line) => line,
-        Err(item) => return vec![item],
+        Err(item) => return vec![*item],
     };
     let value = |name: &str| {
         line.split_whitespace()

@@ -46,7 +46,7 @@ pub(super) fn merges(host: &Host) -> Vec<Item> {
         return items;
     }
     let each = |device: &Device| {
-        at_least(host, &device.queue("nomerges"), 2).as_advice().note(
+        at_least(host, &device.queue("nomerges"), 2).into_advice().note(
             "2 saves a search for neighbours on each request; our writes are large and rarely neighbours. Not measured to \
              help here, so never set unasked",
         )
@@ -62,7 +62,7 @@ pub(super) fn queue_depth(host: &Host) -> Vec<Item> {
     for device in host.devices.iter().filter(|device| !device.is_stacked) {
         // Journal, drain and catch-up reads of all shards, each a few requests.
         let wanted = (host.shards as u64 * 16).clamp(32, 256);
-        items.push(at_least(host, &device.queue("nr_requests"), wanted).as_advice().note(
+        items.push(at_least(host, &device.queue("nr_requests"), wanted).into_advice().note(
             "journals, drain and catch-up reads of all shards share these requests; more than the device has tags is refused",
         ));
         let knob = device.queue("read_ahead_kb");
@@ -85,7 +85,7 @@ pub(super) fn write_cache(host: &Host) -> Vec<Item> {
         let knob = device.queue("write_cache");
         let current = match readable(host, &knob) {
             Ok(current) => current,
-            Err(item) => return item,
+            Err(item) => return *item,
         };
         let fua = number(host, &device.queue("fua")) == Some(1);
         let item = Item::new(knob, State::Ok).current(match (current.as_str(), fua) {

@@ -194,7 +194,7 @@ pub(super) fn coredump(host: &Host) -> Vec<Item> {
     let knob = "/proc/sys/kernel/core_pattern";
     let current = match super::readable(host, knob) {
         Ok(current) => current,
-        Err(item) => return vec![item],
+        Err(item) => return vec![*item],
     };
     let item = Item::new(knob, State::Ok).current(current.as_str());
     vec![if current.starts_with('|') || current.starts_with('/') {

@@ -217,7 +217,7 @@ impl Item {
     }
 
     /// The same finding, but never changed unasked.
-    fn as_advice(mut self) -> Self {
+    fn into_advice(mut self) -> Self {
         if self.state == State::Differs {
             self.state = State::Advice;
         }
@@ -228,21 +228,24 @@ impl Item {
 }
 
 /// What a reading that has no value means; `Ok` is its text.
-fn readable(host: &Host, path: &str) -> Result<String, Item> {
-    match host.reading(path) {
-        Reading::Is(text) => Ok(text),
-        Reading::Missing => Err(Item::new(path, State::NotApplicable)
-            .note("not there: this kernel or device has no such setting")),
-        Reading::Denied => Err(Item::new(path, State::Unknown).note("permission denied; run as root")),
-        Reading::Failed(why) => Err(Item::new(path, State::Unknown).note(why)),
-    }
+fn readable(host: &Host, path: &str) -> Result<String, Box<Item>> {
+    let (state, note) = match host.reading(path) {
+        Reading::Is(text) => return Ok(text),
+        Reading::Missing => (
+            State::NotApplicable,
+            "not there: this kernel or device has no such setting".to_string(),
+        ),
+        Reading::Denied => (State::Unknown, "permission denied; run as root".into()),
+        Reading::Failed(why) => (State::Unknown, why),
+    };
+    Err(Box::new(Item::new(path, state).note(note)))
 }
 
 /// A setting that should have `value`, unless `fine` says that the present one does as well.
 fn setting(host: &Host, path: &str, form: Form, value: &str, fine: impl Fn(&str) -> bool) -> Item {
     let text = match readable(host, path) {
         Ok(text) => text,
-        Err(item) => return item,
+        Err(item) => return *item,
     };
     let (current, value) = (form.canonical(&text), form.canonical(value));
     let set = Change::Set {
@@ -290,7 +293,7 @@ fn mask(host: &Host, path: &str, cpus: &Cpus) -> Item {
 fn choice(host: &Host, path: &str, preferred: &[&str], fine: &[&str]) -> Item {
     let text = match readable(host, path) {
         Ok(text) => text,
-        Err(item) => return item,
+        Err(item) => return *item,
     };
     let offers: Vec<&str> = text
         .split_whitespace()
