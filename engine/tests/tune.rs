@@ -216,6 +216,9 @@ fn wrong_words_are_usage_errors_with_advice() {
         .code(2)
         .says("cpu, memory, disk");
     machine.tune(&["explain"]).code(2);
+    let before = machine.snapshot();
+    machine.tune(&["apply", "--hold"]).code(2).says("--root");
+    assert_eq!(machine.snapshot(), before);
     run(&["tune", "check", "--root", "/no/such/root"])
         .code(2)
         .says("--root");

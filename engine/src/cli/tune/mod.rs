@@ -210,6 +210,11 @@ impl Machine<'_> {
         hold: bool,
         out: &mut Out,
     ) -> Result<(), CliError> {
+        if hold && !turgo_tuning::files::Files::is_live(self.files) {
+            return Err(CliError::Usage(
+                "--hold acts on this machine; leave --root out".into(),
+            ));
+        }
         self.refuse_container("apply")?;
         let before = self.check(which)?;
         let time = |when| match measure {
