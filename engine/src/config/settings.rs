@@ -222,7 +222,7 @@ pub static SETTINGS: &[Setting] = &[
         "journal",
         "file_bytes",
         Kind::Size {
-            min: 16 * MIB,
+            min: 32 * MIB,
             max: GIB,
         },
         "64 MiB",
