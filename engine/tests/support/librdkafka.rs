@@ -74,19 +74,22 @@ pub fn consumer(endpoint: &str, group: &str, more: &[(&str, &str)]) -> BaseConsu
     consumer_config(endpoint, group, more).create().expect("consumer")
 }
 
-fn consumer_config(endpoint: &str, group: &str, more: &[(&str, &str)]) -> ClientConfig {
+pub fn consumer_config(endpoint: &str, group: &str, more: &[(&str, &str)]) -> ClientConfig {
     let mut config = config(
         endpoint,
         &[
             ("group.id", group),
             ("auto.offset.reset", "earliest"),
             ("enable.auto.commit", "false"),
-            ("session.timeout.ms", "10000"),
-            ("heartbeat.interval.ms", "300"),
             ("fetch.wait.max.ms", "50"),
             ("check.crcs", "true"),
         ],
     );
+    // In the consumer protocol these are the broker's.
+    if !more.contains(&("group.protocol", "consumer")) {
+        config.set("session.timeout.ms", "10000");
+        config.set("heartbeat.interval.ms", "300");
+    }
     for (key, value) in more {
         config.set(*key, *value);
     }

@@ -1,6 +1,7 @@
 // Apache Kafka's Java clients (producer, consumer, admin) as a judge of a broker.
 //
 //   java Judge story --bootstrap B --prefix P                        the client's whole everyday life, checked
+//   java Judge consumers --bootstrap B --prefix P                    consumer groups of KIP-848, alone and mixed
 //   java Judge write --bootstrap B --topic T --codec C --input F     the flights, keyed, with timestamps
 //   java Judge read  --bootstrap B --topic T --group G --expect N    the flights, by a group of three, as digests
 //
@@ -44,6 +45,7 @@ public final class Judge {
         switch (args[0]) {
             case "story" -> story();
             case "write" -> write(flag.get("topic"), flag.get("codec"), flag.get("input"));
+            case "consumers" -> consumers();
             case "read" -> read(flag.get("topic"), flag.get("group"), Long.parseLong(flag.get("expect")));
             default -> throw new IllegalArgumentException(args[0]);
         }
@@ -431,8 +433,11 @@ public final class Judge {
             this.ledger = ledger;
             Map<String, Object> conf = new HashMap<>(more);
             conf.put("group.id", group);
-            conf.put("session.timeout.ms", "10000");
-            conf.put("heartbeat.interval.ms", "300");
+            // In the consumer protocol these are the broker's.
+            if (!"consumer".equals(conf.get("group.protocol"))) {
+                conf.put("session.timeout.ms", "10000");
+                conf.put("heartbeat.interval.ms", "300");
+            }
             consumer = consumer(conf);
             setDaemon(true);
             start();
@@ -484,6 +489,13 @@ public final class Judge {
     }
 
     static void rebalance(Admin admin, String kind, String assignor) throws Exception {
+        Map<String, String> conf = Map.of("partition.assignment.strategy", assignor);
+        rebalance(admin, kind, conf, conf, conf);
+    }
+
+    /** A member, a second, a third, and the second leaves, while records keep coming. */
+    static void rebalance(Admin admin, String kind, Map<String, String> ofA, Map<String, String> ofB, Map<String, String> ofC)
+            throws Exception {
         String topic = prefix + "-group-" + kind, group = prefix + "-group-" + kind;
         create(admin, topic, 6, Map.of());
         Ledger ledger = new Ledger();
@@ -509,12 +521,11 @@ public final class Judge {
             }
         });
         load.start();
-        Map<String, String> conf = Map.of("partition.assignment.strategy", assignor);
-        Member a = new Member("A", topic, group, conf, ledger);
+        Member a = new Member("A", topic, group, ofA, ledger);
         await("delivery to A", () -> a.delivered.get() > 300);
-        Member b = new Member("B", topic, group, conf, ledger);
+        Member b = new Member("B", topic, group, ofB, ledger);
         await("delivery to B", () -> b.delivered.get() > 300 && a.assigned.size() == 3 && b.assigned.size() == 3);
-        Member c = new Member("C", topic, group, conf, ledger);
+        Member c = new Member("C", topic, group, ofC, ledger);
         await("delivery to C", () -> c.delivered.get() > 300 && a.assigned.size() + b.assigned.size() + c.assigned.size() == 6);
         var members = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
         same(3, members.members().size(), "members described");
@@ -536,6 +547,98 @@ public final class Judge {
             same(produced.get() / 6, committed.get(tp).offset(), "committed end of " + tp);
         }
         ok("group of three, " + kind + ", " + produced.get() + " records once each");
+    }
+
+    // ---- consumer groups of KIP-848 --------------------------------------------------------------------------
+
+    static final Map<String, String> CONSUMER = Map.of("group.protocol", "consumer");
+    static final Map<String, String> CLASSIC = Map.of("partition.assignment.strategy", CooperativeStickyAssignor.class.getName());
+    static final Map<String, String> EAGER = Map.of("partition.assignment.strategy", RangeAssignor.class.getName());
+
+    static void consumers() throws Exception {
+        try (Admin admin = admin()) {
+            rebalance(admin, "consumer", CONSUMER, CONSUMER, CONSUMER);
+            // A classic group that becomes a consumer group, and a classic one again.
+            rebalance(admin, "upgraded", CLASSIC, CONSUMER, CLASSIC);
+            rebalance(admin, "mixed", CONSUMER, CLASSIC, CONSUMER);
+            rebalance(admin, "eager-beside", CONSUMER, EAGER, EAGER);
+            pattern(admin);
+            staticConsumer(admin);
+            consumerAdmin(admin);
+        }
+    }
+
+    /** Topics by a pattern that the broker matches, one of which comes later. */
+    static void pattern(Admin admin) throws Exception {
+        String group = prefix + "-pattern", first = prefix + "-rx-1", second = prefix + "-rx-2", other = prefix + "-other";
+        create(admin, first, 2, Map.of());
+        create(admin, other, 1, Map.of());
+        Map<String, Integer> seen = new HashMap<>();
+        try (var producer = producer(Map.of()); var consumer = consumer(Map.of("group.id", group, "group.protocol", "consumer"))) {
+            for (String topic : List.of(first, other)) producer.send(new ProducerRecord<>(topic, bytes("x"))).get();
+            consumer.subscribe(new SubscriptionPattern(prefix + "-rx-[0-9]+"));
+            await("records of the first topic", () -> poll(consumer, seen).getOrDefault(first, 0) == 1);
+            create(admin, second, 1, Map.of());
+            producer.send(new ProducerRecord<>(second, bytes("y"))).get();
+            await("records of a topic that came later", () -> poll(consumer, seen).getOrDefault(second, 0) == 1);
+            same(Set.of(first, second), seen.keySet(), "topics read");
+            fails(InvalidRegularExpression.class, () -> {
+                try (var bad = consumer(Map.of("group.id", group + "-bad", "group.protocol", "consumer"))) {
+                    bad.subscribe(new SubscriptionPattern("a["));
+                    for (int i = 0; i < 100; i++) bad.poll(Duration.ofMillis(100));
+                }
+                return null;
+            });
+        }
+        ok("pattern subscriptions, matched by the broker");
+    }
+
+    static Map<String, Integer> poll(Consumer<byte[], byte[]> consumer, Map<String, Integer> seen) {
+        for (var r : consumer.poll(Duration.ofMillis(100))) seen.merge(r.topic(), 1, Integer::sum);
+        return seen;
+    }
+
+    /** A static member leaves without its partitions being given away, and comes back. */
+    static void staticConsumer(Admin admin) throws Exception {
+        String topic = prefix + "-static-848", group = topic;
+        create(admin, topic, 4, Map.of());
+        Map<String, String> conf = Map.of("group.id", group, "group.protocol", "consumer", "group.instance.id", "one");
+        List<Set<TopicPartition>> held = new ArrayList<>();
+        int[] epoch = new int[2];
+        try (var other = consumer(Map.of("group.id", group, "group.protocol", "consumer"))) {
+            other.subscribe(List.of(topic));
+            for (int round = 0; round < 2; round++) {
+                try (var consumer = consumer(conf)) {
+                    consumer.subscribe(List.of(topic));
+                    await("half of the partitions", () -> {
+                        other.poll(Duration.ofMillis(50));
+                        consumer.poll(Duration.ofMillis(50));
+                        return consumer.assignment().size() == 2 && other.assignment().size() == 2;
+                    });
+                    held.add(Set.copyOf(consumer.assignment()));
+                    epoch[round] = consumer.groupMetadata().generationId();
+                }
+            }
+            same(held.get(0), held.get(1), "partitions after the return");
+            same(epoch[0], epoch[1], "epoch after the return");
+            var described = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+            same(2, described.members().size(), "members while the static one is away");
+        }
+        ok("a static member keeps its partitions while it is away");
+    }
+
+    static void consumerAdmin(Admin admin) throws Exception {
+        String group = prefix + "-group-consumer";
+        var listed = admin.listGroups(ListGroupsOptions.forConsumerGroups()).all().get().stream().filter(g -> g.groupId().equals(group)).toList();
+        same(1, listed.size(), "groups listed under the name");
+        same(Optional.of(GroupType.CONSUMER), listed.get(0).type(), "type listed");
+        same(Optional.of(GroupState.EMPTY), listed.get(0).groupState(), "state listed");
+        var described = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+        same(GroupType.CONSUMER, described.type(), "type described");
+        admin.deleteConsumerGroups(List.of(group)).all().get();
+        check(admin.listGroups(ListGroupsOptions.forConsumerGroups()).all().get().stream().noneMatch(g -> g.groupId().equals(group)), "group gone");
+        fails(GroupIdNotFoundException.class, () -> admin.deleteConsumerGroups(List.of(group)).all().get());
+        ok("list, describe and delete a consumer group");
     }
 
     static void staticMember(Admin admin) throws Exception {
