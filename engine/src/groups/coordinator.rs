@@ -6,11 +6,11 @@
 
 use super::consumer::cluster::{Cluster, NoTopics};
 use super::consumer::work::{Undo, Waiting};
-use super::consumer::{ConsumerGroup, Consumers, records as consumer_records};
+use super::consumer::Consumers;
 use super::group::{Group, GroupState, Ticket};
 use super::messages::{Caller, HeartbeatRequest, JoinRequest, LeaveRequest, Request, Response, SyncRequest};
 use super::offsets::{OffsetStore, Slot};
-use super::records::{self, Key, Record};
+use super::records::{self, Record};
 use super::timers::{Deadline, Surfaced, TimerKey, Timers};
 use super::{Config, codes, consumer, membership};
 use bytes::Bytes;
@@ -96,7 +96,7 @@ pub struct Stats {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Loading,
     Active,
     Resigned,
@@ -152,8 +152,8 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Appends {
     pub pending: BTreeMap<u64, Pending>,
-    last_token: u64,
-    last_committed: u64,
+    pub(super) last_token: u64,
+    pub(super) last_committed: u64,
 }
 
 /// Everything a request may touch besides the groups, for the time of one event.
@@ -292,21 +292,21 @@ impl Turn<'_> {
 /// the next term starts with a new one, and reports about the old one's appends must not reach it.
 #[derive(Debug)]
 pub struct Coordinator {
-    config: Config,
-    phase: Phase,
-    groups: Groups,
+    pub(super) config: Config,
+    pub(super) phase: Phase,
+    pub(super) groups: Groups,
     /// Group ids by the numbers timers use.
-    names: BTreeMap<u64, Rc<str>>,
-    consumers: Consumers,
-    cluster: Rc<dyn Cluster>,
-    timers: Timers,
+    pub(super) names: BTreeMap<u64, Rc<str>>,
+    pub(super) consumers: Consumers,
+    pub(super) cluster: Rc<dyn Cluster>,
+    pub(super) timers: Timers,
     /// Heap size from which outdated entries are swept out.
-    compact_at: usize,
-    expiry: Deadline,
-    appends: Appends,
-    offsets: OffsetStore,
-    stats: Stats,
-    last_uid: u64,
+    pub(super) compact_at: usize,
+    pub(super) expiry: Deadline,
+    pub(super) appends: Appends,
+    pub(super) offsets: OffsetStore,
+    pub(super) stats: Stats,
+    pub(super) last_uid: u64,
 }
 
 impl Coordinator {
@@ -343,115 +343,6 @@ impl Coordinator {
             stats: Stats::default(),
             last_uid: 0,
         }
-    }
-
-    /// Takes in one committed record of the partition; records come in offset order, before [`Coordinator::loaded`].
-    ///
-    /// A record that cannot be read is skipped and counted in [`Stats::bad_records`].
-    pub fn replay(&mut self, record: ReplayRecord<'_>) {
-        assert_eq!(self.phase, Phase::Loading, "replay after loading");
-        if self.try_replay(record).is_none() {
-            self.stats.bad_records += 1;
-        }
-    }
-
-    fn try_replay(&mut self, record: ReplayRecord<'_>) -> Option<()> {
-        match records::decode_key(record.key?).ok()? {
-            Key::Offset {
-                group,
-                topic,
-                partition,
-            } => {
-                let value = match record.value {
-                    Some(value) => Some(records::decode_offset(value).ok()?),
-                    None => None,
-                };
-                let group: Rc<str> = group.into();
-                let known = self.groups.contains_key(&group) || self.consumers.groups.contains_key(&group);
-                if value.is_some() && !known {
-                    self.add_simple_group(group.clone());
-                }
-                self.offsets.load(
-                    &group,
-                    &topic,
-                    partition,
-                    record.producer_id,
-                    value,
-                    record.offset,
-                );
-            }
-            Key::Group { group } => {
-                let id: Rc<str> = group.into();
-                let loaded = match record.value {
-                    Some(value) => {
-                        let value = records::decode_group(value).ok()?;
-                        self.last_uid += 1;
-                        let uid = self.last_uid;
-                        Some(Group::from_record(id.clone(), uid, value, &mut self.last_uid)?)
-                    }
-                    None => None,
-                };
-                if let Some(old) = self.groups.remove(&id) {
-                    self.names.remove(&old.uid);
-                }
-                if let Some(group) = loaded {
-                    self.drop_consumer_group(&id);
-                    self.names.insert(group.uid, id.clone());
-                    self.groups.insert(id, group);
-                }
-            }
-            Key::Other(kind) if consumer_records::is_ours(kind) => self.replay_consumer(kind, record)?,
-            Key::Other(_) => self.stats.foreign_records += 1,
-        }
-        Some(())
-    }
-
-    fn replay_consumer(&mut self, kind: i16, record: ReplayRecord<'_>) -> Option<()> {
-        let (group, change) = consumer_records::decode(kind, record.key?, record.value)?;
-        let Some(change) = change else {
-            return Some(());
-        };
-        let id: Rc<str> = group.into();
-        if !self.consumers.groups.contains_key(&id) {
-            if record.value.is_none() {
-                return Some(());
-            }
-            // What was known under the id was there for its offsets' sake, or its tombstone is compacted away.
-            if let Some(old) = self.groups.remove(&id) {
-                self.names.remove(&old.uid);
-            }
-            self.last_uid += 1;
-            let mut group = ConsumerGroup::new(id.clone(), self.last_uid);
-            group.visible = true;
-            self.consumers.names.insert(group.uid, id.clone());
-            self.consumers.groups.insert(id.clone(), Box::new(group));
-        }
-        let group = self.consumers.groups.get_mut(&id).expect("entered above");
-        group.apply(change, &mut self.last_uid);
-        let is_gone = group.members.is_empty()
-            && group.targets.is_empty()
-            && !group.has_target_epoch()
-            && !group.has_epoch();
-        if is_gone {
-            self.drop_consumer_group(&id);
-        }
-        Some(())
-    }
-
-    fn drop_consumer_group(&mut self, id: &Rc<str>) {
-        if let Some(old) = self.consumers.groups.remove(id) {
-            self.consumers.names.remove(&old.uid);
-        }
-    }
-
-    /// A group that exists for its offsets' sake: a client outside group management committed them.
-    fn add_simple_group(&mut self, id: Rc<str>) {
-        self.last_uid += 1;
-        let mut simple = Group::new(id.clone(), self.last_uid, 0);
-        simple.state_since_ms = None;
-        simple.visible = true;
-        self.names.insert(simple.uid, id.clone());
-        self.groups.insert(id, simple);
     }
 
     /// The transaction of `producer_id` ended; its pending offsets become committed or vanish. Called for each
@@ -866,106 +757,6 @@ impl Coordinator {
         self.config = config;
     }
 
-    /// Counts, as of now.
-    pub fn stats(&self) -> Stats {
-        let mut stats = self.stats;
-        stats.groups = self.groups.len();
-        stats.offsets = self.offsets.len();
-        for group in self.groups.values() {
-            stats.members += group.members.len() + group.pending_joins.len();
-            stats.groups_by_state[group.state as usize] += 1;
-        }
-        stats.consumer_groups = self.consumers.groups.len();
-        stats.consumer_members = self
-            .consumers
-            .groups
-            .values()
-            .map(|group| group.members.len())
-            .sum();
-        stats.groups += stats.consumer_groups;
-        stats.members += stats.consumer_members;
-        stats
-    }
-
-    /// Panics if an invariant is broken. Costs as much as there is state; for tests.
-    pub fn check(&self) {
-        assert_eq!(
-            self.names.len(),
-            self.groups.len(),
-            "group numbers and groups differ"
-        );
-        let mut in_flight: BTreeMap<u64, u32> = BTreeMap::new();
-        for (token, pending) in &self.appends.pending {
-            assert!(
-                *token > self.appends.last_committed,
-                "append {token} was overtaken"
-            );
-            if let Some((_, uid)) = &pending.group {
-                *in_flight.entry(*uid).or_default() += 1;
-            }
-        }
-        for (id, group) in &self.groups {
-            assert_eq!(*id, group.id, "group under a foreign id");
-            assert_eq!(
-                self.names.get(&group.uid),
-                Some(id),
-                "group {id} is not known by its number"
-            );
-            assert_eq!(
-                in_flight.get(&group.uid).copied().unwrap_or(0),
-                group.in_flight,
-                "group {id}: appends under way"
-            );
-            assert!(
-                group.visible
-                    || group.in_flight > 0
-                    || group.state != GroupState::Empty
-                    || !group.pending_joins.is_empty(),
-                "group {id} was forgotten unborn"
-            );
-            group.check();
-        }
-        self.check_consumers();
-        self.offsets
-            .check(|token| self.appends.pending.contains_key(&token));
-    }
-
-    fn check_consumers(&self) {
-        let consumers = &self.consumers;
-        assert_eq!(
-            consumers.names.len(),
-            consumers.groups.len(),
-            "numbers of consumer groups"
-        );
-        for (id, group) in &consumers.groups {
-            assert_eq!(
-                consumers.names.get(&group.uid),
-                Some(id),
-                "number of consumer group {id}"
-            );
-            assert!(!self.groups.contains_key(id), "group {id} is of both protocols");
-            assert!(
-                group.visible || consumers.gates.contains_key(id),
-                "consumer group {id} was forgotten unborn"
-            );
-            group.check();
-        }
-        let under_way = |id: &Rc<str>| {
-            let of_it = |p: &&Pending| matches!(&p.op, Op::Consumer { id: other, .. } if other == id);
-            self.appends.pending.values().filter(of_it).count()
-        };
-        for id in consumers.gates.keys() {
-            assert_eq!(under_way(id), 1, "batches of group {id} under way");
-        }
-    }
-
-    /// The committed offset of a partition, for tests and tools.
-    pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
-        self.offsets
-            .committed(group, topic, partition)
-            .map(|value| value.offset)
-    }
-
     /// Splits the coordinator into its groups and everything else.
     fn turn<'a>(&'a mut self, now_ms: i64, out: &'a mut Vec<Effect>) -> (&'a mut Groups, Turn<'a>) {
         let turn = Turn {
@@ -983,26 +774,5 @@ impl Coordinator {
             appended: None,
         };
         (&mut self.groups, turn)
-    }
-
-    #[cfg(test)]
-    pub(super) fn deadlines(&self) -> usize {
-        self.timers.len()
-    }
-
-    #[cfg(test)]
-    pub(super) fn groups(&self) -> &Groups {
-        &self.groups
-    }
-
-    /// Lets tokens of appends begin above `last`.
-    #[cfg(test)]
-    pub(super) fn skip_tokens(&mut self, last: u64) {
-        self.appends.last_token = last;
-    }
-
-    #[cfg(test)]
-    pub(super) fn consumers(&self) -> &Consumers {
-        &self.consumers
     }
 }

@@ -16,6 +16,7 @@
 //! Rules and error codes are those of Apache Kafka 4.3 (KIP-62, 345, 394, 447, 518, 559, 709, 800, 814, 1043);
 //! `docs/groups.md` tells them, with the bounds. Consumer groups (KIP-848) are in [`consumer`].
 
+mod checks;
 pub mod codes;
 pub mod consumer;
 mod coordinator;
@@ -26,6 +27,7 @@ mod offsets;
 mod planted;
 mod rebalance;
 pub mod records;
+mod replay;
 mod requests;
 #[cfg(test)]
 mod tests;

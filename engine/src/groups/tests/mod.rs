@@ -1,6 +1,7 @@
 //! Tests of the group coordinator, one rule each; names say the condition and the outcome.
 
 mod consumer_sim;
+mod consumers;
 mod expiry;
 mod fuzz;
 mod membership;
@@ -287,6 +288,8 @@ pub fn subscription(topics: &[&str]) -> Bytes {
         out.extend_from_slice(topic.as_bytes());
     }
     out.extend_from_slice(&(-1i32).to_be_bytes());
+    // No partitions owned.
+    out.extend_from_slice(&0i32.to_be_bytes());
     out.into()
 }
 
