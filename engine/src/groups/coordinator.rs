@@ -4,9 +4,9 @@
 //! through a [`Turn`], which is everything but the groups. An append is issued with what to do when it commits and
 //! what to do when it fails; the engine reports either, commits in the order of issue.
 
+use super::consumer::Consumers;
 use super::consumer::cluster::{Cluster, NoTopics};
 use super::consumer::work::{Undo, Waiting};
-use super::consumer::Consumers;
 use super::group::{Group, GroupState, Ticket};
 use super::messages::{Caller, HeartbeatRequest, JoinRequest, LeaveRequest, Request, Response, SyncRequest};
 use super::offsets::{OffsetStore, Slot};
