@@ -68,6 +68,9 @@ pub struct Common {
     /// Process of the broker on this machine: its CPU and memory are reported; may be repeated
     #[arg(long, global = true, value_name = "PID")]
     broker_pid: Vec<u32>,
+    /// Admin address of a Turgo broker: the time that its stages took is reported
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    metrics: Option<String>,
     /// Seconds without any answer after which the endpoint is given up
     #[arg(long, global = true, default_value_t = 60.0, value_name = "SECONDS")]
     patience: f64,
@@ -137,7 +140,10 @@ pub fn run(args: &BenchArgs) -> u8 {
 impl Common {
     /// The endpoint.
     fn target(&self) -> Result<Target, RunError> {
-        target("", &self.bootstrap, &self.broker_pid)
+        Ok(Target {
+            metrics: self.metrics.clone(),
+            ..target("", &self.bootstrap, &self.broker_pid)?
+        })
     }
 
     /// How to run.

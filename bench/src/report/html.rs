@@ -208,6 +208,7 @@ fn run_context(report: &Report, raw: &Raw) -> minijinja::Value {
         integrity => report.integrity,
         pacing => report.pacing,
         usage => report.usage,
+        stages => report.stages.iter().map(|(n, s)| context! { name => n, mean => time(s.mean_us), count => s.count }).collect::<Vec<_>>(),
         remarks => report.remarks,
         drain => report.drain,
         workload => serde_json::to_string_pretty(&report.workload).unwrap_or_default(),

@@ -19,6 +19,7 @@ use crate::integrity::Verdict;
 use crate::latency::{Latency, Summary};
 use crate::shell::env::Environment;
 use crate::shell::pacing::Chosen;
+use crate::shell::stages::Stage;
 use crate::shell::watch::Usage;
 use crate::slo::Outcome;
 use crate::stats::{Part, Span, Totals};
@@ -206,6 +207,9 @@ pub struct Report {
     pub drain: Option<Drain>,
     /// The floor, if it was measured.
     pub floor: Floor,
+    /// Where a Turgo broker spent the time, by stage, if its metrics were read (`--metrics`).
+    #[serde(default)]
+    pub stages: BTreeMap<String, Stage>,
     /// CPU and memory of the broker and the generator.
     pub usage: Usage,
     /// Remarks that do not void the run but belong beside its figures.

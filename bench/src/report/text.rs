@@ -153,6 +153,18 @@ pub fn text(r: &Report) -> String {
         "  pacing {}: {}; a sleep overslept {:.0} us at p50, {:.0} us at p99",
         r.pacing.mode, r.pacing.why, r.pacing.oversleep_p50_us, r.pacing.oversleep_p99_us
     );
+    if !r.stages.is_empty() {
+        let stages: Vec<String> = r
+            .stages
+            .iter()
+            .map(|(name, s)| format!("{name} {}", time(s.mean_us)))
+            .collect();
+        let _ = writeln!(
+            out,
+            "  inside the broker, means over all requests: {}",
+            stages.join(", ")
+        );
+    }
     integrity(&mut out, r);
     let c = &r.counts;
     if c.retries + c.lost_connections + c.failed + c.unanswered > 0 {

@@ -14,5 +14,6 @@ pub mod live;
 pub mod pacing;
 pub mod phase;
 pub mod runner;
+pub mod stages;
 pub mod watch;
 mod worker;

@@ -23,7 +23,7 @@ use super::env::Environment;
 use super::live::Live;
 use super::pacing::{self, Chosen};
 use super::phase::{self, Crew, PhaseOutcome, PhaseParts};
-use super::{clock, floor};
+use super::{clock, floor, stages};
 
 /// Whom to measure, and what to know about it.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ pub struct Target {
     pub pids: Vec<u32>,
     /// Topic settings for this endpoint only.
     pub topic_configs: BTreeMap<String, String>,
+    /// `HOST:PORT` of a Turgo broker's metrics.
+    pub metrics: Option<String>,
 }
 
 /// How to run.
@@ -135,8 +137,17 @@ pub fn run(workload: &Workload, target: &Target, options: &Options) -> Result<(R
         threads,
         pool,
     };
+    let stages_before = read_stages(target)?;
     let started_ms = clock::wall_ms();
     let result = run.all()?;
+    if stages_before.is_some() {
+        // The page is made from copies that the cores publish each second.
+        clock::pause(1_500_000_000);
+    }
+    let stages = match (stages_before, read_stages(target)?) {
+        (Some(before), Some(after)) => stages::between(&before, &after),
+        _ => BTreeMap::new(),
+    };
     let flush_after = measure_floor(options).map_err(RunError::Usage)?;
     let floor = Floor {
         flush_before,
@@ -154,7 +165,18 @@ pub fn run(workload: &Workload, target: &Target, options: &Options) -> Result<(R
         acknowledgement: acknowledgement(&settings, run.w.acks, run.w.replication),
         settings,
     };
-    Ok(run.report(result, endpoint, floor, started_ms))
+    let (mut report, raw) = run.report(result, endpoint, floor, started_ms);
+    report.stages = stages;
+    Ok((report, raw))
+}
+
+fn read_stages(target: &Target) -> Result<Option<stages::Sums>, RunError> {
+    target
+        .metrics
+        .as_deref()
+        .map(stages::fetch)
+        .transpose()
+        .map_err(RunError::Usage)
 }
 
 fn measure_floor(options: &Options) -> Result<Option<crate::latency::Summary>, String> {
@@ -593,6 +615,7 @@ impl Run<'_> {
             intervals: intervals(&main.parts, &main.span, &live),
             drain,
             floor,
+            stages: BTreeMap::new(),
             usage,
             remarks,
             environment: Environment::look(self.options.floor_dir.as_deref()),
