@@ -42,7 +42,6 @@ fn produce_frame() -> Vec<u8> {
                 .map(|index| PartitionProduceData {
                     index,
                     records: Records::Slice(&batch),
-                    ..Default::default()
                 })
                 .collect(),
             ..Default::default()

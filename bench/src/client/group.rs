@@ -529,9 +529,12 @@ impl Consumer {
     }
 }
 
+/// What one member gets: topic, its partitions.
+type Share = Vec<(String, Vec<i32>)>;
+
 /// Kafka's `range` assignment: for each topic, members in the order of their ids get runs of partitions; the first ones
 /// get one more if the division leaves a rest.
-fn range(members: &[String], topics: &[(String, u32)]) -> Vec<(String, Vec<(String, Vec<i32>)>)> {
+fn range(members: &[String], topics: &[(String, u32)]) -> Vec<(String, Share)> {
     let mut sorted = members.to_vec();
     sorted.sort();
     let n = sorted.len().max(1) as u32;

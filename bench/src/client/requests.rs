@@ -131,12 +131,10 @@ pub fn produce(
                 .map(|(index, bytes)| PartitionProduceData {
                     index,
                     records: Records::Chunks(vec![bytes]),
-                    ..Default::default()
                 })
                 .collect(),
             ..Default::default()
         }],
-        ..Default::default()
     };
     frame(ApiKey::Produce, version, token, &request)
 }

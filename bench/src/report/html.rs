@@ -75,13 +75,10 @@ pub fn percentile_chart(runs: &[(&Report, &Raw)]) -> String {
     .svg()
 }
 
-fn series(
-    report: &Report,
-    title: &str,
-    unit: &str,
-    scale: Scale,
-    lines: &[(&str, &dyn Fn(&super::Interval) -> Option<f64>)],
-) -> String {
+/// What a line of a series shows of an interval.
+type Pick<'a> = &'a dyn Fn(&super::Interval) -> Option<f64>;
+
+fn series(report: &Report, title: &str, unit: &str, scale: Scale, lines: &[(&str, Pick<'_>)]) -> String {
     let lines = lines
         .iter()
         .map(|(name, f)| Line {

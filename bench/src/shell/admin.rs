@@ -271,7 +271,6 @@ impl Admin {
                     .map(|(name, value)| CreatableTopicConfig {
                         name: name.as_str().into(),
                         value: Some(value.as_str().into()),
-                        ..Default::default()
                     })
                     .collect(),
                 ..Default::default()
