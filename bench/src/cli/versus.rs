@@ -49,7 +49,7 @@ pub struct VersusArgs {
     /// CPUs of the generator; the rest by default
     #[arg(long, value_delimiter = ',', value_name = "CPUS")]
     client_cpus: Vec<usize>,
-    /// First of three ports on loopback
+    /// First of four ports on loopback
     #[arg(long, default_value_t = 29_471, value_name = "PORT")]
     port: u16,
     /// Heap of Kafka
@@ -153,7 +153,9 @@ pub fn command(common: &Common, args: &VersusArgs) -> Result<u8, RunError> {
     })?;
     let _clean = Clean(data.clone());
     let floor_before = flush(&data)?;
-    let turgo = Broker::turgo(&program, &data.join("turgo"), args.port, &broker_cpus).map_err(usage)?;
+    let metrics = format!("127.0.0.1:{}", args.port + 3);
+    let turgo =
+        Broker::turgo(&program, &data.join("turgo"), args.port, &metrics, &broker_cpus).map_err(usage)?;
     let kafka = Broker::kafka(
         &release,
         &data.join("kafka"),
@@ -168,6 +170,7 @@ pub fn command(common: &Common, args: &VersusArgs) -> Result<u8, RunError> {
         at(LABELS[1], &kafka)?,
         at(LABELS[2], &kafka)?,
     ];
+    targets[0].metrics = Some(metrics);
     targets[1]
         .topic_configs
         .insert("flush.messages".into(), "1".into());
@@ -473,7 +476,7 @@ fn conditions(
     let _ = writeln!(
         out,
         "Conditions: {} x {}, hypervisor {}, {} of memory; Linux {}; {}, {}, write cache {}; brokers on CPUs {broker_cpus:?}, \
-         generator on {client_cpus:?}{}. Turgo {}; Apache Kafka {VERSION}, heap {}, {}. Both brokers stay up; the one not \
+         generator on {client_cpus:?}{}. {}; Apache Kafka {VERSION}, heap {}, {}. Both brokers stay up; the one not \
          measured idles. Durable write of 4 KiB, p50 / p99: {} / {} us before, {} / {} us after.",
         fact("cpus"),
         fact("cpu"),

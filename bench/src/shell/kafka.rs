@@ -290,11 +290,17 @@ impl Broker {
         Broker { child, address }.await_ready(&log, "Kafka")
     }
 
-    /// Starts this program as a broker on fresh storage below `dir`.
+    /// Starts this program as a broker on fresh storage below `dir`; `admin` is where its metrics are served.
     ///
     /// # Errors
     /// What it said.
-    pub fn turgo(program: &Path, dir: &Path, port: u16, cpus: &[usize]) -> Result<Broker, String> {
+    pub fn turgo(
+        program: &Path,
+        dir: &Path,
+        port: u16,
+        admin: &str,
+        cpus: &[usize],
+    ) -> Result<Broker, String> {
         let wrong = |e: std::io::Error| format!("{}: {e}", dir.display());
         std::fs::create_dir_all(dir).map_err(wrong)?;
         let address = format!("127.0.0.1:{port}");
@@ -302,7 +308,7 @@ impl Broker {
         let file = std::fs::File::create(&log).map_err(wrong)?;
         let child = spawn_on(
             Command::new(program)
-                .args(["serve", "--listen", &address, "--admin", "off", "--data"])
+                .args(["serve", "--listen", &address, "--admin", admin, "--data"])
                 .arg(dir.join("data"))
                 .stdin(Stdio::null())
                 .stdout(file.try_clone().map_err(wrong)?)
@@ -367,10 +373,11 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_start_says_what_it_said() {
         let dir = tempfile::tempdir().expect("a directory");
-        let error = Broker::turgo(Path::new("/bin/false"), dir.path(), 1, &[]).expect_err("it ends at once");
-        assert!(error.contains("instead of starting"), "{error}");
         let error =
-            Broker::turgo(Path::new("/nonexistent/turgo"), dir.path(), 1, &[]).expect_err("it is not there");
+            Broker::turgo(Path::new("/bin/false"), dir.path(), 1, "off", &[]).expect_err("it ends at once");
+        assert!(error.contains("instead of starting"), "{error}");
+        let error = Broker::turgo(Path::new("/nonexistent/turgo"), dir.path(), 1, "off", &[])
+            .expect_err("it is not there");
         assert!(error.contains("/nonexistent/turgo"), "{error}");
     }
 }
