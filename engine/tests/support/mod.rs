@@ -6,6 +6,7 @@
 //! against a broker that is already there, for example Apache Kafka, which shows that they ask for nothing odd.
 #![allow(dead_code, missing_docs)] // Each test binary uses its part of this module.
 
+pub mod apps;
 pub mod broker;
 pub mod flights;
 pub mod librdkafka;

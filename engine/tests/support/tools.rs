@@ -51,7 +51,12 @@ pub fn kafka_tools() -> Tool {
     java_class("Tools")
 }
 
-/// Any main class on the class path of Kafka's jars and the programs in `clients/java`.
+/// Applications on Kafka Streams, by way of `clients/java/Streams.java`.
+pub fn streams() -> Tool {
+    java_class("Streams")
+}
+
+/// Any main class on the class path of Kafka's jars and of the programs in `clients/java`.
 pub fn java_class(main: &str) -> Tool {
     need("java", "apt-get install default-jdk-headless")?;
     need("javac", "apt-get install default-jdk-headless")?;
@@ -66,9 +71,15 @@ pub fn java_class(main: &str) -> Tool {
             .args(["dependency:copy-dependencies", "-DincludeScope=runtime", &out])
             .fetch("Maven");
     });
-    let programs = ["Judge.java", "Tools.java", "Transactions.java"].map(|name| sources.join(name));
-    let [judge, tools, transactions] = &programs;
-    let classes = made("java-classes", &[&pom, judge, tools, transactions], |dir| {
+    let mut programs: Vec<PathBuf> = fs::read_dir(&sources)
+        .expect("clients/java")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "java"))
+        .collect();
+    programs.sort();
+    let mut inputs = vec![pom.as_path()];
+    inputs.extend(programs.iter().map(PathBuf::as_path));
+    let classes = made("java-classes", &inputs, |dir| {
         Command::new("javac")
             .args(["-nowarn", "-cp", &format!("{}/*", jars.display()), "-d"])
             .arg(dir)
