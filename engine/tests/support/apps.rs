@@ -93,6 +93,16 @@ impl App {
         self.child.wait().expect("wait");
     }
 
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(&mut self) {
+        sys::terminate(self.child.id());
+        let deadline = Instant::now() + LIMIT;
+        while self.child.try_wait().expect("try_wait").is_none() {
+            assert!(Instant::now() < deadline, "{} goes on after SIGTERM", self.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for its own end, which must be a good one.
     pub fn ended(&mut self) {
         let deadline = Instant::now() + LIMIT;

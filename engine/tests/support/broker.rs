@@ -264,7 +264,7 @@ impl Drop for Broker {
 
 /// A port nobody listens on. From below the range of outgoing connections, so that no client's own end can take the
 /// port while the broker is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut taken = TAKEN.lock().expect("no test panics here");
     let taken = taken.get_or_insert_with(HashSet::new);

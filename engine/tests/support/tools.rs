@@ -56,6 +56,29 @@ pub fn streams() -> Tool {
     java_class("Streams")
 }
 
+/// A worker of Kafka Connect, with Kafka's connectors for files and those of `clients/java/Jdbc.java`. `services` is a
+/// directory for the lists of connectors, by which a worker finds them without reading every jar.
+pub fn connect_worker(services: &Path) -> Tool {
+    let mut program = java_class("org.apache.kafka.connect.cli.ConnectDistributed")?;
+    need("python3", "apt-get install python3")?;
+    let lists = services.join("META-INF/services");
+    fs::create_dir_all(&lists).expect("a directory");
+    for (kind, class) in [
+        ("source.SourceConnector", "Jdbc$Source"),
+        ("sink.SinkConnector", "Jdbc$Sink"),
+    ] {
+        fs::write(lists.join(format!("org.apache.kafka.connect.{kind}")), class).expect("a list");
+    }
+    let at = program
+        .args
+        .iter()
+        .position(|arg| arg == "-cp")
+        .expect("a class path")
+        + 1;
+    program.args[at] = format!("{}:{}", services.display(), program.args[at]);
+    Ok(program)
+}
+
 /// Any main class on the class path of Kafka's jars and of the programs in `clients/java`.
 pub fn java_class(main: &str) -> Tool {
     need("java", "apt-get install default-jdk-headless")?;
