@@ -9,13 +9,11 @@ use std::rc::Rc;
 
 use turgo_net::ErrorCode;
 
-use super::messages::{
-    AddPartitions, Described, InitProducerId, ListTransactions, Listed, Producer, Request, Response, TV2, all,
-};
+use super::Config;
+use super::messages::{AddPartitions, Level, Producer, Request, Response, Topics, all};
 use super::planted::{Bug, planted};
 use super::records::{self, Record};
-use super::state::{TopicPartitions, Txn, TxnState};
-use super::{Config, messages::Level};
+use super::state::{Txn, TxnState};
 
 /// Names a request in its answer.
 pub type Ticket = u64;
@@ -59,7 +57,7 @@ pub struct MarkerJob {
     /// Level of the client that wrote the transaction: decides which epochs a partition accepts (KIP-1228).
     pub level: Level,
     /// Where.
-    pub topics: super::messages::Topics,
+    pub topics: Topics,
 }
 
 /// Counts for metrics and for the operator's log.
@@ -88,7 +86,7 @@ pub struct Stats {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Loading,
     Active,
     Resigned,
@@ -122,17 +120,17 @@ pub(super) enum EndReply {
 
 #[derive(Debug)]
 pub(super) struct Pending {
-    token: u64,
+    pub token: u64,
     /// `None` removes the id.
-    next: Option<Txn>,
-    op: Op,
+    pub next: Option<Txn>,
+    pub op: Op,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    until_ms: i64,
-    request: Request,
+pub(super) struct Waiting {
+    pub ticket: Ticket,
+    pub until_ms: i64,
+    pub request: Request,
 }
 
 #[derive(Debug)]
@@ -140,13 +138,13 @@ pub(super) struct Entry {
     /// As committed.
     pub txn: Txn,
     pub pending: Option<Pending>,
-    waiting: VecDeque<Waiting>,
+    pub waiting: VecDeque<Waiting>,
     /// Markers being written.
     job: Option<u64>,
 }
 
 impl Entry {
-    fn new(txn: Txn) -> Entry {
+    pub fn new(txn: Txn) -> Entry {
         Entry {
             txn,
             pending: None,
@@ -177,31 +175,28 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub struct Coordinator {
     pub(super) config: Config,
-    phase: Phase,
+    pub(super) phase: Phase,
     pub(super) entries: BTreeMap<Rc<str>, Entry>,
     /// Ids that each append is about.
-    appends: BTreeMap<u64, Vec<Rc<str>>>,
-    last_token: u64,
+    pub(super) appends: BTreeMap<u64, Vec<Rc<str>>>,
+    pub(super) last_token: u64,
     /// Ids whose markers are being written, by job.
     jobs: BTreeMap<u64, Rc<str>>,
     last_job: u64,
     /// When each open transaction has taken too long.
-    open: BTreeSet<(i64, Rc<str>)>,
+    pub(super) open: BTreeSet<(i64, Rc<str>)>,
     /// When each waiting request has waited too long.
-    waits: BTreeSet<(i64, Ticket, Rc<str>)>,
+    pub(super) waits: BTreeSet<(i64, Ticket, Rc<str>)>,
     /// Complete transactions whose record could not be appended.
-    incomplete: BTreeSet<Rc<str>>,
+    pub(super) incomplete: BTreeSet<Rc<str>>,
     /// Fresh producer ids.
     spare_ids: Vec<i64>,
     /// Requests that wait for one.
     for_ids: VecDeque<(Ticket, Request)>,
-    next_abort_ms: i64,
-    next_expire_ms: i64,
+    pub(super) next_abort_ms: i64,
+    pub(super) next_expire_ms: i64,
     pub(super) stats: Stats,
 }
-
-/// How long after a failed append of a complete transaction it is tried again, ms.
-const RETRY_MS: i64 = 50;
 
 impl Coordinator {
     /// A coordinator that has yet to be given its partition's records.
@@ -398,151 +393,6 @@ impl Coordinator {
         self.spare_ids.pop().expect("checked")
     }
 
-    fn init(&mut self, now_ms: i64, ticket: Ticket, init: InitProducerId, out: &mut Vec<Effect>) -> Outcome {
-        let refuse = |out: &mut Vec<Effect>, error| {
-            let response = Response::Producer(Producer::refused(error));
-            out.push(Effect::Reply { ticket, response });
-            Outcome::Done
-        };
-        let Some((id, entry)) = self.entries.get_key_value(init.transactional_id.as_str()) else {
-            if self.entries.len() >= self.config.limits.ids {
-                return refuse(out, ErrorCode::COORDINATOR_NOT_AVAILABLE);
-            }
-            if !self.has_id() {
-                return Outcome::NeedsId(Request::InitProducerId(init));
-            }
-            let txn = Txn::new(self.fresh_id(), init.timeout_ms, now_ms);
-            let next = txn
-                .raise_epoch(init.timeout_ms, None, now_ms)
-                .expect("epochs are left");
-            let id: Rc<str> = init.transactional_id.into();
-            self.entries.insert(id.clone(), Entry::new(txn));
-            self.append(&id, Some(next), Op::Init(ticket), out);
-            return Outcome::Done;
-        };
-        if entry.is_busy() {
-            return Outcome::Wait(Request::InitProducerId(init));
-        }
-        let id = id.clone();
-        let txn = &entry.txn;
-        let known = |(producer_id, epoch): (i64, i16)| {
-            txn.epoch == -1
-                || producer_id == txn.producer_id
-                || (producer_id == txn.previous_id && epoch >= super::state::LAST_EPOCH)
-        };
-        if !init.expected.is_none_or(known) {
-            return refuse(out, ErrorCode::PRODUCER_FENCED);
-        }
-        if txn.state == TxnState::Ongoing {
-            // Whoever has the epoch is fenced and the transaction aborted; the producer asks again for an epoch of its
-            // own, which nobody else has ever had.
-            if txn.is_exhausted() && !self.has_id() {
-                return Outcome::NeedsId(Request::InitProducerId(init));
-            }
-            self.prepare(now_ms, &id, false, TV2, EndReply::Fenced(ticket), out);
-            return Outcome::Done;
-        }
-        let expected = init.expected.map(|(_, epoch)| epoch);
-        let next = if txn.is_exhausted() && expected.is_none_or(|epoch| epoch == txn.epoch) {
-            if !self.has_id() {
-                return Outcome::NeedsId(Request::InitProducerId(init));
-            }
-            let fresh = self.fresh_id();
-            let txn = &self.entries[&id].txn;
-            txn.rotate(fresh, init.timeout_ms, expected.is_some(), now_ms)
-        } else {
-            match txn.raise_epoch(init.timeout_ms, expected, now_ms) {
-                Ok(next) => next,
-                Err(error) => return refuse(out, error),
-            }
-        };
-        self.append(&id, Some(next), Op::Init(ticket), out);
-        Outcome::Done
-    }
-
-    // ---- partitions ----
-
-    /// Adds the partitions of several requests with one record.
-    fn add(&mut self, now_ms: i64, adds: Vec<(Ticket, AddPartitions)>, out: &mut Vec<Effect>) -> Outcome {
-        let name = adds[0].1.transactional_id.as_str();
-        let Some((id, entry)) = self.entries.get_key_value(name) else {
-            for (ticket, add) in &adds {
-                answer_add(out, *ticket, add, ErrorCode::INVALID_PRODUCER_ID_MAPPING);
-            }
-            return Outcome::Done;
-        };
-        if entry.is_busy() {
-            let mut adds = adds;
-            assert_eq!(adds.len(), 1, "those that wait are taken out when it is free");
-            let (_, add) = adds.pop().expect("one");
-            return Outcome::Wait(Request::AddPartitions(add));
-        }
-        let txn = &entry.txn;
-        let mut new = TopicPartitions::new();
-        let mut bytes = records::size(&txn.partitions);
-        let mut level = txn.level;
-        let mut added = Vec::new();
-        for (ticket, add) in adds {
-            if add.producer_id != txn.producer_id {
-                answer_add(out, ticket, &add, ErrorCode::INVALID_PRODUCER_ID_MAPPING);
-                continue;
-            }
-            if add.producer_epoch != txn.epoch {
-                answer_add(out, ticket, &add, ErrorCode::PRODUCER_FENCED);
-                continue;
-            }
-            if add.verify_only {
-                let verdict = |topic: &str, partition: i32| {
-                    if txn.contains(topic, partition) {
-                        ErrorCode::NONE
-                    } else {
-                        ErrorCode::TRANSACTION_ABORTABLE
-                    }
-                };
-                let answer = add.topics.iter().map(|(topic, partitions)| {
-                    let partitions = partitions.iter().map(|p| (*p, verdict(topic, *p)));
-                    (topic.clone(), partitions.collect())
-                });
-                let response = Response::Added(answer.collect());
-                out.push(Effect::Reply { ticket, response });
-                continue;
-            }
-            let mut partitions = TopicPartitions::new();
-            for (topic, ids) in &add.topics {
-                if !ids.is_empty() {
-                    partitions.entry(topic.as_str().into()).or_default().extend(ids);
-                }
-            }
-            let more = records::size(&partitions);
-            if bytes + more > self.config.limits.record_bytes {
-                answer_add(out, ticket, &add, ErrorCode::INVALID_REQUEST);
-                continue;
-            }
-            bytes += more;
-            level = add.level;
-            for (topic, ids) in partitions {
-                new.entry(topic).or_default().extend(ids);
-            }
-            added.push((ticket, add));
-        }
-        if added.is_empty() {
-            return Outcome::Done;
-        }
-        let there = txn.state == TxnState::Ongoing
-            && new
-                .iter()
-                .all(|(topic, ids)| ids.iter().all(|p| txn.contains(topic, *p)));
-        if there {
-            for (ticket, add) in &added {
-                answer_add(out, *ticket, add, ErrorCode::NONE);
-            }
-            return Outcome::Done;
-        }
-        let (id, next) = (id.clone(), txn.add(new, level, now_ms));
-        self.append(&id, Some(next), Op::Add(added), out);
-        Outcome::Done
-    }
-
     // ---- appends ----
 
     /// Issues the record of a transition.
@@ -571,7 +421,7 @@ impl Coordinator {
             };
             let Some(next) = pending.next else {
                 self.stats.expired_ids += 1;
-                self.remove(&id);
+                self.remove(now_ms, &id, out);
                 continue;
             };
             if entry.txn.state == TxnState::Ongoing {
@@ -734,131 +584,15 @@ impl Coordinator {
         }
     }
 
-    fn remove(&mut self, id: &Rc<str>) {
+    /// The id is gone. Whoever asked meanwhile asks for one that nobody knows.
+    fn remove(&mut self, now_ms: i64, id: &Rc<str>, out: &mut Vec<Effect>) {
         let Some(entry) = self.entries.remove(id) else {
             return;
         };
-        // Nobody waits for an id that nobody used for days; should one, it is not there any more.
-        assert!(
-            entry.waiting.is_empty() || self.phase != Phase::Active,
-            "{id}: removed while asked"
-        );
-    }
-
-    // ---- time ----
-
-    /// Lets every deadline up to `now_ms` take effect. Harmless when called early or late.
-    pub fn tick(&mut self, now_ms: i64, out: &mut Vec<Effect>) {
-        if self.phase != Phase::Active {
-            return;
+        for waiting in entry.waiting {
+            self.waits.remove(&(waiting.until_ms, waiting.ticket, id.clone()));
+            self.take_turn(now_ms, waiting.ticket, waiting.request, out);
         }
-        while let Some((until_ms, ticket, id)) = self.waits.pop_first() {
-            if until_ms > now_ms {
-                self.waits.insert((until_ms, ticket, id));
-                break;
-            }
-            let entry = self.entries.get_mut(&id).expect("it waits for a known id");
-            let at = entry
-                .waiting
-                .iter()
-                .position(|w| w.ticket == ticket)
-                .expect("it waits");
-            let waited = entry.waiting.remove(at).expect("found");
-            out.push(Effect::Reply {
-                ticket,
-                response: waited.request.refuse(ErrorCode::CONCURRENT_TRANSACTIONS),
-            });
-        }
-        for id in std::mem::take(&mut self.incomplete) {
-            let next = self.entries[&id].txn.complete(now_ms);
-            self.append(&id, Some(next), Op::Complete, out);
-        }
-        if now_ms >= self.next_abort_ms {
-            self.next_abort_ms = now_ms.saturating_add(self.config.abort_interval_ms.max(1));
-            self.abort_timed_out(now_ms, out);
-        }
-        if now_ms >= self.next_expire_ms {
-            let more = self.expire(now_ms, out);
-            let interval = if more {
-                RETRY_MS
-            } else {
-                self.config.expire_interval_ms.max(1)
-            };
-            self.next_expire_ms = now_ms.saturating_add(interval);
-        }
-    }
-
-    /// When [`Coordinator::tick`] should be called next; asked after every event.
-    pub fn next_deadline(&self) -> Option<i64> {
-        if self.phase != Phase::Active {
-            return None;
-        }
-        let wait = self.waits.first().map(|(until_ms, ..)| *until_ms);
-        let abort = (!self.open.is_empty()).then_some(self.next_abort_ms);
-        let expire = (!self.entries.is_empty()).then_some(self.next_expire_ms);
-        // Ticks come often; a failed append is simply tried with the next.
-        let again = (!self.incomplete.is_empty()).then_some(i64::MIN);
-        [wait, abort, expire, again].into_iter().flatten().min()
-    }
-
-    fn abort_timed_out(&mut self, now_ms: i64, out: &mut Vec<Effect>) {
-        if planted(Bug::Endless) {
-            return;
-        }
-        let due: Vec<Rc<str>> = self
-            .open
-            .iter()
-            .take_while(|(deadline, _)| *deadline < now_ms)
-            .map(|(_, id)| id.clone())
-            .collect();
-        for id in due {
-            let entry = &self.entries[&id];
-            if entry.is_busy() {
-                continue;
-            }
-            if entry.txn.is_exhausted() && !self.has_id() {
-                // With the id that comes it is aborted the next time.
-                out.push(Effect::WantIds(1));
-                continue;
-            }
-            self.prepare(now_ms, &id, false, TV2, EndReply::TimedOut, out);
-        }
-    }
-
-    /// Removes ids that nobody used for long; true if there are more.
-    fn expire(&mut self, now_ms: i64, out: &mut Vec<Effect>) -> bool {
-        let expired = |entry: &Entry| {
-            !entry.is_busy()
-                && entry.waiting.is_empty()
-                && entry.txn.state != TxnState::Ongoing
-                && entry.txn.updated_ms.saturating_add(self.config.id_expiration_ms) <= now_ms
-        };
-        let max = self.config.limits.expired_per_append.max(1);
-        let ids: Vec<Rc<str>> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| expired(entry))
-            .map(|(id, _)| id.clone())
-            .take(max)
-            .collect();
-        if ids.is_empty() {
-            return false;
-        }
-        self.last_token += 1;
-        let token = self.last_token;
-        let mut records = Vec::with_capacity(ids.len());
-        for id in &ids {
-            records.push(records::encode(id, None).expect("names were checked"));
-            self.entries.get_mut(id).expect("listed above").pending = Some(Pending {
-                token,
-                next: None,
-                op: Op::Expire,
-            });
-        }
-        let more = ids.len() == max;
-        self.appends.insert(token, ids);
-        out.push(Effect::Append { token, records });
-        more
     }
 
     /// The partition is led by another from now on, or the node stops: everyone who waits is told.
@@ -890,50 +624,6 @@ impl Coordinator {
         self.open.clear();
         self.waits.clear();
         self.incomplete.clear();
-    }
-
-    // ---- questions ----
-
-    fn describe(&self, id: String) -> Described {
-        match self.entries.get(id.as_str()).filter(|e| e.txn.epoch >= 0) {
-            None => Described {
-                error: ErrorCode::TRANSACTIONAL_ID_NOT_FOUND,
-                transactional_id: id,
-                ..Described::default()
-            },
-            Some(Entry { txn, .. }) => Described {
-                error: ErrorCode::NONE,
-                transactional_id: id,
-                state: txn.state.name(),
-                timeout_ms: txn.timeout_ms,
-                start_ms: txn.start_ms,
-                producer_id: txn.producer_id,
-                producer_epoch: txn.epoch,
-                topics: txn
-                    .partitions
-                    .iter()
-                    .map(|(topic, partitions)| (topic.to_string(), partitions.iter().copied().collect()))
-                    .collect(),
-            },
-        }
-    }
-
-    fn list(&self, now_ms: i64, list: &ListTransactions) -> Vec<Listed> {
-        let wanted = |txn: &Txn| {
-            txn.epoch >= 0
-                && (list.states.is_empty() || list.states.contains(&txn.state))
-                && (list.producer_ids.is_empty() || list.producer_ids.contains(&txn.producer_id))
-                && (list.duration_ms < 0 || now_ms.saturating_sub(txn.start_ms) > list.duration_ms)
-        };
-        self.entries
-            .iter()
-            .filter(|(_, entry)| wanted(&entry.txn))
-            .map(|(id, Entry { txn, .. })| Listed {
-                transactional_id: id.to_string(),
-                producer_id: txn.producer_id,
-                state: txn.state.name(),
-            })
-            .collect()
     }
 
     /// Counts.
@@ -981,7 +671,7 @@ impl Coordinator {
                     entry.txn.state
                 );
                 assert_eq!(
-                    self.jobs.get(&job).is_some(),
+                    self.jobs.contains_key(&job),
                     self.phase == Phase::Active,
                     "{id}: job"
                 );
@@ -999,7 +689,7 @@ impl Coordinator {
 
 /// The markers that a decided transaction needs.
 pub(super) fn markers(job: u64, txn: &Txn) -> MarkerJob {
-    let mut topics: super::messages::Topics = txn
+    let mut topics: Topics = txn
         .partitions
         .iter()
         .map(|(topic, partitions)| (topic.to_string(), partitions.iter().copied().collect()))
@@ -1019,14 +709,8 @@ pub(super) fn markers(job: u64, txn: &Txn) -> MarkerJob {
     }
 }
 
-/// One answer for all partitions of a request.
-fn answer_add(out: &mut Vec<Effect>, ticket: Ticket, add: &AddPartitions, error: ErrorCode) {
-    let response = Response::Added(all(&add.topics, error));
-    out.push(Effect::Reply { ticket, response });
-}
-
 /// When an open transaction has taken too long.
-fn deadline(txn: &Txn) -> i64 {
+pub(super) fn deadline(txn: &Txn) -> i64 {
     txn.start_ms.saturating_add(i64::from(txn.timeout_ms))
 }
 

@@ -7,8 +7,10 @@
 //!
 //! | file | what |
 //! |-|-|
-//! | `coordinator.rs` | events in, effects out; requests that wait; loading, timeouts, expiry |
+//! | `coordinator.rs` | events in, effects out; appends under way; requests that wait; loading, resigning |
+//! | `requests.rs` | InitProducerId, AddPartitionsToTxn, describe, list |
 //! | `end.rs` | EndTxn and everything else that ends a transaction |
+//! | `deadlines.rs` | timeouts, expiry |
 //! | `state.rs` | one transactional id and its transitions |
 //! | `records.rs` | records of the internal topic |
 //! | `messages.rs` | requests and answers without the wire |
@@ -18,10 +20,12 @@
 //! only when every one of them is durable; an epoch never falls while its producer id is in use.
 
 mod coordinator;
+mod deadlines;
 mod end;
 pub mod messages;
 mod planted;
 mod records;
+mod requests;
 mod state;
 
 #[cfg(test)]

@@ -95,9 +95,7 @@ pub(super) fn decode_value(value: &[u8]) -> Option<Txn> {
     if state == TxnState::Ongoing || state.is_prepared() {
         for topic in told.transaction_partitions.unwrap_or_default() {
             if !topic.partition_ids.is_empty() {
-                let ids = partitions
-                    .entry(Rc::<str>::from(&*topic.topic))
-                    .or_insert_with(Default::default);
+                let ids = partitions.entry(Rc::<str>::from(&*topic.topic)).or_default();
                 ids.extend(topic.partition_ids);
             }
         }
