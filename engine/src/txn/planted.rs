@@ -22,6 +22,8 @@ pub(super) enum Bug {
     Endless,
     /// An abort asked of a transaction that is being committed turns it.
     TurnedOutcome,
+    /// The last stable offset skips a transaction that is open (in the model of a partition).
+    SkippedStable,
 }
 
 /// Whether `bug` is switched on.

@@ -8,6 +8,23 @@ use turgo_net::ErrorCode;
 use super::messages::*;
 use super::{Config, Coordinator, Effect, Record};
 
+/// A small generator of random numbers (splitmix64).
+pub(super) struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+}
+
 /// A coordinator whose effects are carried out at once, unless a test says otherwise.
 pub(super) struct Rig {
     pub coordinator: Coordinator,
