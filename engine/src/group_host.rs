@@ -212,6 +212,10 @@ impl<E: Env> Shard<E> {
         let (Some(host), Request::TxnOffsetCommit(commit)) = (host, &request) else {
             return request.refuse(codes::NOT_COORDINATOR, caller.api_version);
         };
+        // A group that cannot be joins no transaction.
+        if commit.group_id.is_empty() {
+            return self.ask(&host, &caller, request).await;
+        }
         let (producer_id, epoch) = (commit.producer_id, commit.producer_epoch);
         let joined = self
             .join_transaction(

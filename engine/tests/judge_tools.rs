@@ -10,6 +10,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use support::librdkafka::{LIMIT, admin, config, create_topic};
 use support::{Broker, Judge, tools, unique};
 
 /// One JVM that runs tool after tool; see `clients/java/Tools.java`.
@@ -167,10 +169,11 @@ fn kafkas_command_line_tools() {
     records(&mut shell, topic);
     performance(&mut shell, topic);
     verifiable(&mut shell, topic);
+    transactions(&mut shell, topic);
     administration(&mut shell, topic);
     resources(&mut shell);
     deletion(&mut shell, topic);
-    judge.passed(&format!("{} calls of 19 tools", shell.calls));
+    judge.passed(&format!("{} calls of 20 tools", shell.calls));
 }
 
 fn cluster(shell: &mut Shell) {
@@ -863,6 +866,58 @@ fn verifiable(shell: &mut Shell, topic: &str) {
         "{}",
         read.out
     );
+}
+
+/// An open transaction is listed, described, aborted by hand, and not taken for a hanging one.
+fn transactions(shell: &mut Shell, topic: &str) {
+    let tool = "TransactionsCommand";
+    let topic = format!("{topic}-txn");
+    create_topic(&admin(&shell.bootstrap), &topic, 1, &[]).expect("topic");
+    let id = format!("{topic}-id");
+    let producer: BaseProducer = config(&shell.bootstrap, &[("transactional.id", &id), ("linger.ms", "0")])
+        .create()
+        .expect("producer");
+    producer.init_transactions(LIMIT).expect("initialised");
+    producer.begin_transaction().expect("begun");
+    producer
+        .send(BaseRecord::<(), str>::to(&topic).partition(0).payload("open"))
+        .expect("queued");
+    producer.flush(LIMIT).expect("written");
+
+    let listed = shell.call(tool, "list").ok();
+    let producer_id = listed.row(&[&id])[2].clone();
+    assert_eq!(listed.row(&[&id])[3], "Ongoing");
+    let none = shell.call(tool, "list --duration-filter 600000").ok();
+    assert!(!none.out.contains(&id), "{}", none.out);
+    let described = shell
+        .call(tool, &format!("describe --transactional-id {id}"))
+        .ok();
+    let node = described.row(&[]).first().expect("a header").clone();
+    assert_eq!(node, "CoordinatorId");
+    described.says(&format!("{topic}-0"));
+    let producers = format!("describe-producers --topic {topic} --partition 0");
+    let row = shell.call(tool, &producers).ok().row(&[&producer_id]);
+    assert_eq!(row.last().map(String::as_str), Some("0"), "start offset: {row:?}");
+    let found = shell
+        .call(tool, "find-hanging --broker-id 1 --max-transaction-timeout 1")
+        .ok();
+    assert!(!found.out.contains(&producer_id), "{}", found.out);
+    shell
+        .call(
+            tool,
+            &format!("abort --topic {topic} --partition 0 --start-offset 0"),
+        )
+        .ok();
+    let row = shell.call(tool, &producers).ok().row(&[&producer_id]);
+    assert_eq!(
+        row.last().map(String::as_str),
+        Some("None"),
+        "after the abort: {row:?}"
+    );
+    producer.abort_transaction(LIMIT).expect("aborted");
+    shell
+        .call(tool, "describe --transactional-id nobody")
+        .fails("could not be found");
 }
 
 fn deletion(shell: &mut Shell, topic: &str) {

@@ -191,12 +191,8 @@ pub(super) async fn add_partitions<E: Env>(shard: &Rc<Shard<E>>, call: &Call) ->
             level: TV2,
             ..AddPartitions::default()
         };
-        let mut added = add_one(shard, add, &transaction.topics).await;
-        for (_, error) in added.iter_mut().flat_map(|(_, partitions)| partitions) {
-            // TRANSACTION_ABORTABLE came with version 5.
-            if *error == ErrorCode::TRANSACTION_ABORTABLE && call.version == BATCHED_FROM {
-                *error = ErrorCode::INVALID_TXN_STATE;
-            }
+        let added = add_one(shard, add, &transaction.topics).await;
+        for (_, error) in added.iter().flat_map(|(_, partitions)| partitions) {
             shard.stats.error(call.api as i16, error.0);
         }
         results_by_transaction.push(AddPartitionsToTxnResult {

@@ -86,6 +86,7 @@ pub(super) async fn list<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Ve
             Err(_) => return refused(ErrorCode::INVALID_REGULAR_EXPRESSION),
         },
     };
+    let filtered = !request.state_filters.is_empty();
     let (mut states, mut unknown_state_filters) = (Vec::new(), Vec::new());
     for name in request.state_filters {
         // Two states that no transaction is ever seen in.
@@ -96,7 +97,7 @@ pub(super) async fn list<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Ve
             None => unknown_state_filters.push(name),
         }
     }
-    let nothing = states.is_empty() && !unknown_state_filters.is_empty();
+    let nothing = states.is_empty() && filtered;
     let list = Request::List(ListTransactions {
         states,
         producer_ids: request.producer_id_filters,
@@ -197,7 +198,9 @@ fn partition_producers<'a>(
     wire_producers::PartitionResponse {
         partition_index,
         error_code: error.0,
-        error_message: None,
+        error_message: found
+            .is_none()
+            .then(|| "this server does not host the partition".into()),
         active_producers: found
             .unwrap_or_default()
             .into_iter()
