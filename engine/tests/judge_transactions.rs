@@ -1,4 +1,4 @@
-//! Transactions as their clients know them: Java's way (`transaction.version` 2, where every end raises the epoch) and
+//! Transactions as their clients know them: Java's and franz-go's way (`transaction.version` 2, where every end raises the epoch) and
 //! librdkafka's (before KIP-890), each with commits, aborts, fences, offsets in transactions, and a consumer that reads,
 //! writes and commits its offsets in one transaction while the broker is killed with SIGKILL: each record must arrive
 //! exactly once.
@@ -11,6 +11,8 @@ mod support;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -33,20 +35,14 @@ const EAGER: [&str; 4] = [
 ];
 const PARTITIONS: i32 = 4;
 
-fn story(name: &str, tool: tools::Tool) {
+fn story(name: &str, tool: tools::Tool, verb: &str) {
     let judge = Judge::begin(name);
     let program = match tool {
         Ok(program) => program,
         Err(why) => return judge.skipped(&why),
     };
     let broker = Broker::start_with(&EAGER);
-    let args = [
-        "story",
-        "--bootstrap",
-        broker.endpoint(),
-        "--prefix",
-        &unique("txn"),
-    ];
+    let args = [verb, "--bootstrap", broker.endpoint(), "--prefix", &unique("txn")];
     let output = program.run(&args, STORY_WITHIN).succeeded();
     assert!(
         output.checks() >= 7,
@@ -59,7 +55,12 @@ fn story(name: &str, tool: tools::Tool) {
 
 #[test]
 fn java() {
-    story("transactions: java", tools::java_class("Transactions"));
+    story("transactions: java", tools::java_class("Transactions"), "story");
+}
+
+#[test]
+fn franz_go() {
+    story("transactions: franz-go", tools::franz_go(), "transactions");
 }
 
 /// Values of a topic, by partition, up to its end as the isolation level sees it, once nothing is open any more.
@@ -341,4 +342,106 @@ fn java_copies_exactly_once_under_kills() {
     assert_eq!(kills_left, 0, "the copy was faster than the kills: {heard:#?}");
     check_copy(&endpoint, &output, EACH);
     judge.passed(&format!("{} kills; {}", kills(), heard[heard.len() - 2]));
+}
+
+/// Copies some records at a time with their offsets in one transaction, until the group has all; begins anew, with a new
+/// producer under the same id, after any error. Counts committed transactions.
+fn copy(endpoint: &str, input: &str, output: &str, expect: i64, committed: &AtomicUsize) {
+    let deadline = Instant::now() + STORY_WITHIN;
+    loop {
+        assert!(Instant::now() < deadline, "{expect} records copied");
+        let producer = producer(endpoint, "rd-copier", &[]);
+        let reader: BaseConsumer = consumer(endpoint, "rd-copiers", &[("isolation.level", "read_committed")]);
+        if producer.init_transactions(Duration::from_secs(20)).is_err() {
+            continue;
+        }
+        reader.subscribe(&[input]).expect("subscribed");
+        let outcome = (|| -> Result<(), KafkaError> {
+            loop {
+                assert!(Instant::now() < deadline, "{expect} records copied");
+                let mut next: HashMap<i32, i64> = HashMap::new();
+                let mut batch = Vec::new();
+                while batch.len() < 20 {
+                    match reader.poll(Duration::from_millis(if batch.is_empty() { 200 } else { 0 })) {
+                        Some(Ok(message)) => {
+                            next.insert(message.partition(), message.offset() + 1);
+                            let value = message.payload_view::<str>().expect("a value").expect("text");
+                            batch.push((message.partition(), value.to_owned()));
+                        }
+                        Some(Err(error)) if support::librdkafka::transient(&error) => {}
+                        Some(Err(error)) => return Err(error),
+                        None => break,
+                    }
+                }
+                if batch.is_empty() {
+                    let mut all = TopicPartitionList::new();
+                    (0..PARTITIONS).for_each(|p| {
+                        all.add_partition(input, p);
+                    });
+                    let stored = reader.committed_offsets(all, Duration::from_secs(10))?;
+                    let sum: i64 = stored.elements().iter().filter_map(|e| e.offset().to_raw()).sum();
+                    if sum >= expect {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                producer.begin_transaction()?;
+                for (partition, value) in &batch {
+                    send(&producer, output, *partition, value);
+                }
+                let mut offsets = TopicPartitionList::new();
+                for (partition, offset) in next {
+                    offsets.add_partition_offset(input, partition, Offset::Offset(offset))?;
+                }
+                let group = reader.group_metadata().expect("a member");
+                producer.send_offsets_to_transaction(&offsets, &group, LIMIT)?;
+                producer.commit_transaction(LIMIT)?;
+                committed.fetch_add(1, Ordering::SeqCst);
+            }
+        })();
+        match outcome {
+            Ok(()) => return,
+            // What became of the transaction is known to the next producer under this id.
+            Err(error) => say(&format!("the copier begins anew after {error}")),
+        }
+    }
+}
+
+#[test]
+fn librdkafka_copies_exactly_once_under_kills() {
+    const EACH: usize = 2_500;
+    let judge = Judge::begin("transactions: librdkafka under kills");
+    let mut broker = Broker::start_with(&EAGER);
+    if !broker.can_be_killed() {
+        return judge.skipped("needs a broker that can be killed");
+    }
+    let endpoint = broker.endpoint().to_owned();
+    let (input, output) = (unique("rd-in"), unique("rd-out"));
+    for topic in [&input, &output] {
+        create_topic(&admin(&endpoint), topic, PARTITIONS, &[]).expect("topic");
+    }
+    fill(&endpoint, &input, EACH);
+    let committed = Arc::new(AtomicUsize::new(0));
+    let copier = {
+        let (endpoint, input, output, committed) =
+            (endpoint.clone(), input.clone(), output.clone(), committed.clone());
+        let expect = EACH as i64 * i64::from(PARTITIONS);
+        std::thread::spawn(move || copy(&endpoint, &input, &output, expect, &committed))
+    };
+    let mut moment = seed();
+    for kill in 1..=kills() as usize {
+        // Some commits after the last kill, and then somewhere between two commits.
+        moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let wanted = committed.load(Ordering::SeqCst) + 10 + (moment >> 59) as usize;
+        until("more commits", || {
+            copier.is_finished() || committed.load(Ordering::SeqCst) >= wanted
+        });
+        assert!(!copier.is_finished(), "the copy ended before kill {kill}");
+        broker.kill();
+        broker.restart();
+    }
+    copier.join().expect("the copier ended well");
+    check_copy(&endpoint, &output, EACH);
+    let count = committed.load(Ordering::SeqCst);
+    judge.passed(&format!("{} kills; {count} transactions", kills()));
 }

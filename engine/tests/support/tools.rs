@@ -147,7 +147,7 @@ pub fn franz_go() -> Tool {
         return Err(format!("needs a newer Go than {version:?} ({GO})"));
     }
     let sources = clients().join("go");
-    let inputs = ["main.go", "go.mod", "go.sum"].map(|name| sources.join(name));
+    let inputs = ["main.go", "transactions.go", "go.mod", "go.sum"].map(|name| sources.join(name));
     let dir = made("franz-go", &inputs.each_ref().map(PathBuf::as_path), |dir| {
         Command::new("go")
             .args(["build", "-buildvcs=false", "-mod=readonly", "-o"])

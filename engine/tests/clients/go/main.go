@@ -1,6 +1,7 @@
 // franz-go as a judge of a broker.
 //
 //	judge story --bootstrap B --prefix P                        the client's whole everyday life, checked
+//	judge transactions --bootstrap B --prefix P                 commits, aborts, groups that copy exactly once
 //	judge write --bootstrap B --topic T --codec C --input F     the flights, keyed, with timestamps
 //	judge read  --bootstrap B --topic T --group G --expect N    the flights, by a group of three, as digests
 //
@@ -53,6 +54,8 @@ func main() {
 	switch os.Args[1] {
 	case "story":
 		story()
+	case "transactions":
+		transactions()
 	case "write":
 		write(*topic, *codec, *input)
 	case "read":
