@@ -145,6 +145,8 @@ pub struct StoreConfig {
     pub checkpoint_bytes: u64,
     /// Segment files kept open.
     pub max_open_files: usize,
+    /// Aborted transactions a log keeps in memory; those of older segments are read from their footers beyond it.
+    pub aborted_in_memory: usize,
     /// Idle time after which a producer id is forgotten (`producer.id.expiration.ms`).
     pub producer_expiration_ms: i64,
     /// Free share of the filesystem, in percent, below which produce stops.
@@ -184,6 +186,7 @@ impl Default for StoreConfig {
             drain_depth: 4,
             checkpoint_bytes: 64 << 20,
             max_open_files: 256,
+            aborted_in_memory: 4096,
             producer_expiration_ms: 24 * 3600 * 1000,
             low_space_percent: 5,
             no_space_percent: 2,

@@ -52,7 +52,7 @@ pub(crate) fn segment_record(segment: &Segment) -> SegmentRecord {
         } else {
             -1
         },
-        footer_aborted: 0,
+        footer_aborted: segment.footer_aborted,
         end_offset: segment.drained.end_offset,
         data_bytes: segment.drained.bytes,
         batches: segment.drained.batches,
@@ -76,6 +76,7 @@ pub(crate) fn segment_from(record: &SegmentRecord) -> Segment {
         end_position: record.end_position,
         allocated: record.end_position,
         footer_len: record.footer_len,
+        footer_aborted: record.footer_aborted,
         cut: record.cut,
         next_chunk_seq: record.next_chunk_seq,
         last_chunk_crc: record.last_chunk_crc,
@@ -140,10 +141,9 @@ pub(crate) fn aborted_records(txns: &[AbortedTxn]) -> Vec<AbortedRecord> {
         .collect()
 }
 
-/// The transactions of a log's record; none if they are out of order.
-pub(crate) fn txns_from(record: &PartitionRecord) -> Option<Txns> {
-    let aborted = record
-        .aborted
+/// The aborted transactions of records.
+pub(crate) fn aborted_from(records: &[AbortedRecord]) -> Vec<AbortedTxn> {
+    records
         .iter()
         .map(|a| AbortedTxn {
             producer_id: a.producer_id,
@@ -151,7 +151,12 @@ pub(crate) fn txns_from(record: &PartitionRecord) -> Option<Txns> {
             last_offset: a.last_offset,
             last_stable_offset: a.last_stable_offset,
         })
-        .collect();
+        .collect()
+}
+
+/// The transactions of a log's record; none if they are out of order.
+pub(crate) fn txns_from(record: &PartitionRecord) -> Option<Txns> {
+    let aborted = aborted_from(&record.aborted);
     let completed = record
         .completed
         .iter()

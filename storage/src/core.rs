@@ -74,6 +74,8 @@ pub(crate) struct Segment {
     pub allocated: u64,
     /// Bytes of the footer; 0 until sealed.
     pub footer_len: u32,
+    /// Above 0, aborted transactions whose marker lies here are in the footer, and perhaps nowhere else.
+    pub footer_aborted: u32,
     /// Records from here on are truncated away.
     pub cut: i64,
     pub next_chunk_seq: u32,
@@ -97,6 +99,7 @@ impl Segment {
             end_position: 0,
             allocated: 0,
             footer_len: 0,
+            footer_aborted: 0,
             cut: i64::MAX,
             next_chunk_seq: 0,
             last_chunk_crc: 0,
@@ -166,6 +169,8 @@ pub(crate) struct LogState {
     pub unsettled: VecDeque<(i64, i64)>,
     /// Below it, compaction has nothing left to do.
     pub clean_offset: i64,
+    /// Times that compaction replaced segments of the log, since the start.
+    pub swaps: u64,
     /// Compaction met bytes it cannot read, and leaves the log alone.
     pub uncleanable: bool,
     /// Newest frame of this log.
@@ -206,6 +211,7 @@ impl Partition {
                 txns: Txns::default(),
                 unsettled: VecDeque::new(),
                 clean_offset: 0,
+                swaps: 0,
                 uncleanable: false,
                 last_lsn: 0,
                 truncate_lsn: 0,

@@ -8,7 +8,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::checkpoint::aborted_records;
-use crate::core::{Core, Partition, Phase, Segment};
+use crate::core::{Core, LogState, Partition, Phase, Segment};
 use crate::env::{ALIGN, Class, Env, File, IoBuf};
 use crate::format::archive::{AbortedRecord, ChunkRecord, EpochRecord, Footer};
 use crate::format::chunk::{ChunkSpec, DirEntry, chunk_len, write_chunk};
@@ -387,8 +387,28 @@ impl<E: Env> Core<E> {
             sealed.footer_len = bytes.len() as u32;
             sealed.index = None;
             self.unsynced.borrow_mut().insert(segment.id, path);
+            self.spill_aborted(&mut state);
         }
         Ok(true)
+    }
+
+    /// Leaves aborted transactions of old segments to their footers, when a log has many. What memory serves may need
+    /// stays: its readers do not wait for a disk.
+    fn spill_aborted(&self, state: &mut LogState) {
+        let most = self.config.aborted_in_memory;
+        if state.txns.aborted().len() <= most {
+            return;
+        }
+        let memory = state.tail.base_offset().unwrap_or(i64::MAX);
+        for at in 1..state.segments.len() {
+            let end = state.segments[at].base_offset;
+            let segment = &mut state.segments[at - 1];
+            let listed = segment.footer_len > 0 && segment.cut == i64::MAX && end <= memory;
+            if !listed || state.txns.aborted().len() <= most / 2 {
+                return;
+            }
+            segment.footer_aborted += state.txns.evict(segment.base_offset, end);
+        }
     }
 
     /// Writes chunks until `done` holds or nothing can be drained, several at a time.
@@ -466,7 +486,12 @@ impl<E: Env> Core<E> {
                 .partition
                 .as_ref()
                 .is_some_and(|p| p.state.borrow().draining);
-            if !allowed || writing || removal.due_ns == u64::MAX {
+            let record = &removal.record;
+            let written = self.outputs.borrow().iter().any(|(id, base, generation)| {
+                (id.topic, id.partition) == (record.topic, record.partition)
+                    && (*base, *generation) == (record.base_offset, record.generation)
+            });
+            if !allowed || writing || written || removal.due_ns == u64::MAX {
                 queue.push_back(removal);
             } else if removal.due_ns > now_ns {
                 next_due = Some(next_due.unwrap_or(u64::MAX).min(removal.due_ns));

@@ -566,9 +566,25 @@ impl<E: Env> Log<E> {
     }
 
     /// Aborted transactions that overlap `from..upto`, by rising first offset: what a reader of committed data must
-    /// know about the records in that range (KIP-98).
+    /// know about the records in that range (KIP-98). Complete for what [`Log::read`] gave from memory.
     pub fn aborted_transactions(&self, from: i64, upto: i64) -> Vec<AbortedTxn> {
         self.with(|s| s.txns.overlapping(from, upto))
+    }
+
+    /// As [`Log::aborted_transactions`], and complete for what [`Log::read_disk`] gave: those of old segments are read
+    /// from their footers.
+    pub async fn aborted_transactions_disk(
+        &self,
+        from: i64,
+        upto: i64,
+    ) -> Result<Vec<AbortedTxn>, ReadError> {
+        self.core.all_aborted(&self.partition, from, upto).await
+    }
+
+    /// Times that compaction replaced segments since the start. A reader of committed data whose read spans such a
+    /// moment may have records of one state and aborted transactions of another: it reads again.
+    pub fn swaps(&self) -> u64 {
+        self.with(|s| s.swaps)
     }
 
     /// The first batch in log order whose largest timestamp is at least `timestamp`; the engine finds the record in it.

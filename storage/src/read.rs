@@ -10,7 +10,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::api::ReadError;
-use crate::core::{Core, Partition, Segment};
+use crate::checkpoint::aborted_from;
+use crate::core::{Core, LogState, Partition, Segment};
 use crate::env::{ALIGN, Class, Env, File, IoBuf};
 use crate::format::archive::{ChunkRecord, Footer};
 use crate::format::chunk::{ChunkHeader, DirEntry};
@@ -19,6 +20,7 @@ use crate::log::check_range;
 use crate::map::Map;
 use crate::sync::Semaphore;
 use crate::tail::{select, walk};
+use crate::txn::AbortedTxn;
 
 /// Checked chunks that lie one behind the other in a segment.
 pub(crate) struct Span {
@@ -56,6 +58,8 @@ pub(crate) struct ReadCache {
     limit: usize,
     tick: Cell<u64>,
     indexes: RefCell<Indexes>,
+    /// Aborted transactions of footers, by segment.
+    aborted: RefCell<Map<u64, Rc<Vec<AbortedTxn>>>>,
     index_entries: Cell<usize>,
     slots: Semaphore,
     /// Spans being read ahead: (segment, position).
@@ -63,6 +67,8 @@ pub(crate) struct ReadCache {
     ahead_done: crate::sync::Notify,
 }
 
+/// Aborted transactions of footers kept, in all.
+const ABORTED_ENTRIES: usize = 1 << 16;
 /// Chunk index entries kept for segments that are not being written, in all.
 const INDEX_ENTRIES: usize = 1 << 18;
 
@@ -74,6 +80,7 @@ impl ReadCache {
             limit,
             tick: Cell::new(0),
             indexes: RefCell::default(),
+            aborted: RefCell::default(),
             index_entries: Cell::new(0),
             slots: Semaphore::default(),
             ahead: RefCell::default(),
@@ -122,6 +129,7 @@ impl ReadCache {
             }
             keep
         });
+        self.aborted.borrow_mut().remove(&segment);
         if let Some((index, _)) = self.indexes.borrow_mut().remove(&segment) {
             self.index_entries.set(self.index_entries.get() - index.len());
         }
@@ -155,6 +163,12 @@ fn holds(partition: &Partition, segment_id: u64) -> bool {
         .segments
         .iter()
         .any(|s| s.id == segment_id)
+}
+
+/// Changes whenever aborted transactions move between memory and footers.
+fn spill_state(state: &LogState) -> (u64, u64) {
+    let listed = state.segments.iter().map(|s| u64::from(s.footer_aborted));
+    (state.swaps, listed.sum())
 }
 
 /// A search below or above the log's bounds.
@@ -249,6 +263,79 @@ impl<E: Env> Core<E> {
             .ok()?;
         let bytes = buf.bytes().get(..segment.footer_len as usize)?;
         Footer::decode(bytes, segment.id, segment.end_position).ok()
+    }
+
+    /// The aborted transactions that a segment's footer lists.
+    async fn footer_aborted(
+        &self,
+        partition: &Partition,
+        segment: &Segment,
+    ) -> Result<Rc<Vec<AbortedTxn>>, ReadError> {
+        if let Some(known) = self.reads.aborted.borrow().get(&segment.id) {
+            return Ok(known.clone());
+        }
+        let path = self.path_of(partition, segment);
+        let Some(footer) = self.read_footer(segment, &path).await else {
+            return Err(ReadError::Corrupt {
+                path,
+                position: segment.end_position,
+                what: "footer with aborted transactions",
+            });
+        };
+        let list: Rc<Vec<AbortedTxn>> = Rc::new(aborted_from(&footer.aborted));
+        let mut kept = self.reads.aborted.borrow_mut();
+        if kept.values().map(|l| l.len()).sum::<usize>() + list.len() > ABORTED_ENTRIES {
+            kept.clear();
+        }
+        kept.insert(segment.id, list.clone());
+        Ok(list)
+    }
+
+    /// See [`crate::Log::aborted_transactions_disk`].
+    pub async fn all_aborted(
+        &self,
+        partition: &Rc<Partition>,
+        from: i64,
+        upto: i64,
+    ) -> Result<Vec<AbortedTxn>, ReadError> {
+        'again: loop {
+            let (spilled, seen, start) = {
+                let state = partition.state.borrow();
+                let reach = |w: &[Segment]| w[0].footer_aborted > 0 && w[1].base_offset > from;
+                let pairs = state.segments.windows(2).filter(|w| reach(w));
+                let spilled: Vec<Segment> = pairs.map(|w| w[0].bare()).collect();
+                (spilled, spill_state(&state), state.start)
+            };
+            let mut found = Vec::new();
+            for segment in &spilled {
+                let list = match self.footer_aborted(partition, segment).await {
+                    Ok(list) => list,
+                    Err(_) if !holds(partition, segment.id) => {
+                        if partition.state.borrow().dropped {
+                            return Err(ReadError::Dropped);
+                        }
+                        continue 'again;
+                    }
+                    Err(e) => return Err(e),
+                };
+                let there = list
+                    .iter()
+                    .filter(|a| a.last_offset >= from.max(start) && a.last_offset < segment.cut);
+                found.extend(there.filter(|a| a.first_offset < upto).copied());
+                if list.last().is_some_and(|a| a.last_stable_offset >= upto) {
+                    break;
+                }
+            }
+            let state = partition.state.borrow();
+            // What memory held when the footers were looked for may be in one of them now.
+            if spill_state(&state) != seen {
+                continue;
+            }
+            found.extend(state.txns.overlapping(from, upto));
+            found.sort_unstable_by_key(|a| (a.first_offset, a.last_offset));
+            found.dedup();
+            return Ok(found);
+        }
     }
 
     /// Reads the chunk headers of a segment one after the other.

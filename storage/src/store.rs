@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::api::*;
-use crate::core::{Core, Partition, Phase, summary};
+use crate::core::{Core, Partition, Phase, Segment, summary};
 use crate::env::{Class, Env};
 use crate::format::frame::Kind;
 use crate::log::{CONTROL_FRAMES, Log, control, ring_full};
@@ -114,6 +114,11 @@ impl<E: Env> Store<E> {
             let frame = control(&partition, Kind::Drop, state.end, -1, Box::default());
             let lsn = core.journal_control(&partition, state, frame);
             for segment in std::mem::take(&mut state.segments) {
+                core.queue_removal(&partition, &segment, lsn.0, 0, true);
+            }
+            // What compaction is writing goes too, even if a crash comes before the pass notices.
+            for output in core.outputs.borrow().iter().filter(|o| o.0 == *id) {
+                let segment = Segment::new(u64::MAX, output.1, output.2);
                 core.queue_removal(&partition, &segment, lsn.0, 0, true);
             }
             lsn

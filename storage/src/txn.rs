@@ -6,6 +6,7 @@
 //!
 //! Invariants: aborted transactions are in the order of their markers, which rise strictly; none has its marker below
 //! the log start or at or beyond the log end; at most [`REMEMBERED`] completed transactions are kept for truncation.
+//! Those of old sealed segments may be in their footers alone ([`Txns::evict`]).
 
 use std::collections::VecDeque;
 
@@ -167,6 +168,13 @@ impl Txns {
     pub fn advance_start(&mut self, start: i64) {
         let below = self.aborted.partition_point(|a| a.last_offset < start);
         self.aborted.drain(..below);
+    }
+
+    /// Takes out the aborted transactions whose marker lies in `base..end`; a footer lists them. Returns how many.
+    pub fn evict(&mut self, base: i64, end: i64) -> u32 {
+        let from = self.aborted.partition_point(|a| a.last_offset < base);
+        let to = self.aborted.partition_point(|a| a.last_offset < end);
+        self.aborted.drain(from..to).count() as u32
     }
 
     /// Forgets the aborted transactions with these markers, given in rising order: compaction removed their records and

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use turgo_net::ErrorCode;
+use turgo_storage::AbortedTxn;
 use turgo_storage::PartitionId;
 use turgo_storage::ReadError;
 use turgo_storage::ReadOutcome;
@@ -268,22 +269,37 @@ impl<E: Env> Shard<E> {
         if part.offset >= upto || (max == 0 && !first) {
             return answer(ErrorCode::NONE);
         }
-        let read = match log.read(part.offset, max, upto, first) {
-            Ok(ReadOutcome::Ready(chunks)) => Ok(chunks),
-            Ok(ReadOutcome::Disk) => {
-                self.stats.disk_fetches.add(1);
-                log.read_disk(part.offset, max, upto, first).await
+        let read = loop {
+            let swaps = log.swaps();
+            let read = match log.read(part.offset, max, upto, first) {
+                Ok(ReadOutcome::Ready(chunks)) => Ok((chunks, false)),
+                Ok(ReadOutcome::Disk) => {
+                    self.stats.disk_fetches.add(1);
+                    let read = log.read_disk(part.offset, max, upto, first).await;
+                    read.map(|chunks| (chunks, true))
+                }
+                Err(error) => Err(error),
+            };
+            let known = match &read {
+                Ok((chunks, disk)) if terms.read_committed && !chunks.is_empty() => {
+                    if *disk {
+                        log.aborted_transactions_disk(part.offset, upto).await
+                    } else {
+                        Ok(log.aborted_transactions(part.offset, upto))
+                    }
+                }
+                _ => Ok(Vec::new()),
+            };
+            // Records of before a compaction and the index of after it do not go together.
+            if terms.read_committed && log.swaps() != swaps {
+                continue;
             }
-            Err(error) => Err(error),
+            break read.and_then(|(chunks, _)| known.map(|known| (chunks, known)));
         };
         match read {
             // Marks are taken after the read: a disk read may have taken a while.
-            Ok(chunks) => Fetched {
-                aborted: if terms.read_committed {
-                    aborted(&partition, part.offset, upto, &chunks)
-                } else {
-                    Vec::new()
-                },
+            Ok((chunks, known)) => Fetched {
+                aborted: aborted(known, upto, &chunks),
                 chunks,
                 ..answer(ErrorCode::NONE)
             },
@@ -330,12 +346,8 @@ fn mark(seen: &Fetched, read_committed: bool) -> i64 {
     }
 }
 
-/// Aborted transactions among the batches read from `from` on: producer id and first offset.
-fn aborted<E: Env>(partition: &Partition<E>, from: i64, upto: i64, chunks: &[Bytes]) -> Vec<(i64, i64)> {
-    if chunks.is_empty() {
-        return Vec::new();
-    }
-    let known = partition.log.aborted_transactions(from, upto);
+/// Of the aborted transactions known, those among the batches that were read: producer id and first offset.
+fn aborted(known: Vec<AbortedTxn>, upto: i64, chunks: &[Bytes]) -> Vec<(i64, i64)> {
     if known.is_empty() {
         return Vec::new();
     }

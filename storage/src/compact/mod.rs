@@ -40,6 +40,7 @@ use crate::space::Room;
 use crate::store::Store;
 use crate::sync::Notify;
 use crate::tail::walk;
+use crate::txn::AbortedTxn;
 use filter::{Broken, Filter, Kept};
 use map::{KeyHasher, OffsetMap};
 use output::Output;
@@ -202,6 +203,10 @@ struct Pass<E: Env> {
     filter: Filter,
     pace: Pace,
     done: Compacted,
+    /// Aborted transactions when the pass began.
+    aborted: Vec<AbortedTxn>,
+    /// Abort markers whose record went from the group under way.
+    markers: Vec<i64>,
     /// Bytes looked at since the last turn of the other tasks.
     since_turn: usize,
 }
@@ -297,6 +302,8 @@ impl<E: Env> Core<E> {
             codec: codec.clone(),
             limits,
             found,
+            aborted: Vec::new(),
+            markers: Vec::new(),
             since_turn: 0,
         };
         let done = slot.clone();
@@ -353,8 +360,12 @@ impl<E: Env> Pass<E> {
         if segments.len() != self.found.segments {
             return Err(CompactError::Changed);
         }
-        self.filter
-            .set_aborted(self.partition.state.borrow().txns.aborted());
+        let aborted = self.core.all_aborted(&self.partition, 0, i64::MAX).await;
+        self.aborted = aborted.map_err(|e| match e {
+            ReadError::Dropped => CompactError::Changed,
+            e => CompactError::Unreadable(e),
+        })?;
+        self.filter.set_aborted(&self.aborted);
         let mut indexing = true;
         for segment in segments.iter() {
             let next = self.end_of(&segments, segment);
@@ -521,6 +532,7 @@ impl<E: Env> Pass<E> {
             Err(_) => output.discard().await,
         }
         self.core.outputs.borrow_mut().retain(|o| *o != mark);
+        self.core.removal_wake.notify();
         result
     }
 
@@ -572,6 +584,7 @@ impl<E: Env> Pass<E> {
                 }
             }
         }
+        self.markers = self.filter.take_dropped_markers();
         let (epochs, aborted) = {
             let state = self.partition.state.borrow();
             let epochs = state.epochs.entries().iter().filter(|e| e.start_offset < end);
@@ -582,13 +595,18 @@ impl<E: Env> Pass<E> {
                 })
                 .collect();
             let inside = output.segment.base_offset..end;
-            let aborted = state.txns.aborted().iter();
-            let aborted: Vec<_> = aborted
-                .filter(|a| inside.contains(&a.last_offset))
+            let gone = |at: &i64| self.markers.binary_search(at).is_ok();
+            let aborted = self.aborted.iter();
+            let mut aborted: Vec<_> = aborted
+                .filter(|a| inside.contains(&a.last_offset) && !gone(&a.last_offset))
                 .copied()
                 .collect();
+            aborted.sort_unstable_by_key(|a| a.last_offset);
             (epochs, aborted)
         };
+        if segments.iter().any(|s| s.footer_aborted > 0) {
+            output.segment.footer_aborted = aborted.len() as u32;
+        }
         let unsynced = self.core.faults.swap_before_sync;
         output
             .finish(end, epochs, &aborted, unsynced)
@@ -609,7 +627,7 @@ impl<E: Env> Pass<E> {
             output: crate::checkpoint::segment_record(&output.segment),
             clean_offset,
             old: segments.iter().map(|s| s.id).collect(),
-            markers: self.filter.take_dropped_markers(),
+            markers: std::mem::take(&mut self.markers),
         };
         let payload = swap.encode();
         let framed = FrameHeader::framed(payload.len());

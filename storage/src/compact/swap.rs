@@ -69,7 +69,13 @@ impl<E: Env> Core<E> {
         self.reindex_dirty(partition, before, now);
         self.dirty_changed(0, dirty);
         self.clean_bytes.set(self.clean_bytes.get() - clean);
-        let output = segment_from(&swap.output);
+        let mut output = segment_from(&swap.output);
+        // What memory leaves to footers differs between the pass and now, and between a life and its replay. The new
+        // footer lists all.
+        let spilled = state.segments[first..after].iter().any(|s| s.footer_aborted > 0);
+        if spilled && output.footer_len > 0 {
+            output.footer_aborted = output.footer_aborted.max(1);
+        }
         if replayed {
             // The live store had removed an older file of this name before it made this one.
             self.removals.borrow_mut().retain(|r| {
@@ -86,6 +92,7 @@ impl<E: Env> Core<E> {
             }
         }
         state.txns.forget(&swap.markers);
+        state.swaps += 1;
         state.clean_offset = state.clean_offset.max(swap.clean_offset);
         Swapped::Done
     }

@@ -77,7 +77,7 @@ pub struct SegmentRecord {
     pub created_ms: i64,
     /// Largest timestamp of its first batch; -1 if empty or if it has none.
     pub first_timestamp: i64,
-    /// Aborted transactions that only its footer lists; 0 so far.
+    /// Above 0, its footer lists aborted transactions that the log's record may not.
     pub footer_aborted: u32,
     /// Offset after the last record in the file.
     pub end_offset: i64,

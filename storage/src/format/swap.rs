@@ -9,7 +9,7 @@
 //! | 16 | segment_id | u64 | of the new segment |
 //! | 24 | end_position | u64 | of its last chunk; 0 if nothing was left and there is no file |
 //! | 32 | footer_len, next_chunk_seq | u32, u32 | |
-//! | 40 | last_chunk_crc, reserved | u32, u32 | |
+//! | 40 | last_chunk_crc, footer_aborted | u32, u32 | as in the segment's record |
 //! | 48 | created_ms, first_timestamp | i64, i64 | |
 //! | 64 | end_offset | i64 | |
 //! | 72 | data_bytes, batches | u64, u64 | |
@@ -24,7 +24,7 @@ use super::archive::SegmentRecord;
 /// See the module's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegSwap {
-    /// The new segment; `cut` and `footer_aborted` are not part of the payload.
+    /// The new segment; `cut` is not part of the payload.
     pub output: SegmentRecord,
     /// Below it, compaction has nothing left to do.
     pub clean_offset: i64,
@@ -54,7 +54,7 @@ impl SegSwap {
         }
         out.extend_from_slice(&o.segment_id.to_le_bytes());
         out.extend_from_slice(&o.end_position.to_le_bytes());
-        for word in [o.footer_len, o.next_chunk_seq, o.last_chunk_crc, 0] {
+        for word in [o.footer_len, o.next_chunk_seq, o.last_chunk_crc, o.footer_aborted] {
             out.extend_from_slice(&word.to_le_bytes());
         }
         for word in [o.created_ms, o.first_timestamp, o.end_offset] {
@@ -82,7 +82,7 @@ impl SegSwap {
         let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let i64_at = |at: usize| i64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
-        if head[..4] != [1, 0, 0, 0] || u32_at(44) != 0 {
+        if head[..4] != [1, 0, 0, 0] {
             return Err(Invalid("SEG_SWAP of an unknown version"));
         }
         let (old, markers) = (u32_at(4) as usize, u32_at(8) as usize);
@@ -107,7 +107,7 @@ impl SegSwap {
                 last_chunk_crc: u32_at(40),
                 created_ms: i64_at(48),
                 first_timestamp: i64_at(56),
-                footer_aborted: 0,
+                footer_aborted: u32_at(44),
                 end_offset: i64_at(64),
                 data_bytes: u64_at(72),
                 batches: u64_at(80),

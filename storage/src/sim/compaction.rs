@@ -51,6 +51,8 @@ pub struct KeyedStats {
     pub ended: u64,
     /// Reads checked.
     pub reads: u64,
+    /// Logs dropped.
+    pub drops: u64,
     /// Power cuts judged.
     pub points: u64,
 }
@@ -64,6 +66,7 @@ impl KeyedStats {
         self.removed += other.removed;
         self.ended += other.ended;
         self.reads += other.reads;
+        self.drops += other.drops;
         self.points += other.points;
     }
 }
@@ -74,6 +77,7 @@ enum Change {
     Append(u32, Rc<Batch>),
     LogStart(u32, i64),
     Truncate(u32, i64),
+    Drop(u32),
 }
 
 type Logs = BTreeMap<u32, Keyed>;
@@ -85,6 +89,9 @@ fn apply(logs: &mut Logs, change: &Change) {
         }
         Change::Append(n, batch) => logs.get_mut(n).expect("it exists").append(batch.clone()),
         Change::LogStart(n, to) => logs.get_mut(n).expect("it exists").start = *to,
+        Change::Drop(n) => {
+            logs.remove(n);
+        }
         Change::Truncate(n, to) => logs.get_mut(n).expect("it exists").truncate(*to),
     }
 }
@@ -192,7 +199,8 @@ async fn look(log: &Log<SimEnv>, rng: &mut Rng) -> Result<FoundKeyed, ReadError>
         found.batches.extend(batches);
     }
     found.aborted = log
-        .aborted_transactions(0, i64::MAX)
+        .aborted_transactions_disk(0, i64::MAX)
+        .await?
         .iter()
         .map(|a| (a.producer_id, a.first_offset, a.last_offset))
         .collect();
@@ -261,15 +269,15 @@ impl Driver {
 
     async fn run(&mut self, steps: usize) {
         for n in 0..2 {
-            let settings = self.settings();
-            if self.store.log(&id(n)).is_none() {
-                let log = self.store.create(id(n), settings).expect("room for a log");
-                self.note(log.last_lsn().0, Change::Create(n));
-            }
-            self.log(n).set_settings(settings);
+            self.create(n);
         }
         for _ in 0..steps {
             let n = self.rng.below(2) as u32;
+            self.create(n);
+            if self.store.log(&id(n)).is_none() {
+                self.pass_time().await;
+                continue;
+            }
             match self.rng.below(100) {
                 0..35 => self.append(n, false),
                 35..60 => self.append(n, true),
@@ -277,6 +285,7 @@ impl Driver {
                 70..80 => self.read(n),
                 80 => self.advance_start(n),
                 81 => self.truncate(n),
+                82 if self.rng.chance(1, 2) => self.drop_log(n),
                 82..85 => self.checkpoint(),
                 85..91 => self.wait_durable().await,
                 91 => {
@@ -289,6 +298,33 @@ impl Driver {
                 let time = Duration::from_micros(self.rng.range(0, 400));
                 self.env.sleep(time).await;
             }
+        }
+    }
+
+    /// Makes a log if it is not there, under the id it had before.
+    fn create(&mut self, n: u32) {
+        let settings = self.settings();
+        if let Some(log) = self.store.log(&id(n)) {
+            if self.story.borrow().changes.is_empty() {
+                log.set_settings(settings);
+            }
+            return;
+        }
+        match self.store.create(id(n), settings) {
+            Ok(log) => self.note(log.last_lsn().0, Change::Create(n)),
+            // The journal has no room for it yet.
+            Err(StoreError::NoSpace(_)) => {}
+            Err(e) => panic!("create: {e}"),
+        }
+    }
+
+    /// Drops a log, perhaps amid a pass; it comes back at once.
+    fn drop_log(&mut self, n: u32) {
+        let lsn = self.store.drop_log(&id(n)).expect("it exists");
+        self.story.borrow_mut().stats.drops += 1;
+        self.note(lsn.0, Change::Drop(n));
+        if self.rng.chance(1, 2) {
+            self.create(n);
         }
     }
 
@@ -372,18 +408,26 @@ impl Driver {
                         story.stats.removed += done.records_in - done.records_out;
                     }
                     assert!(done.map_bytes <= limits.dedupe_bytes.max(64 * 24) as u64);
-                    let log = store.log(&done.id).expect("logs are not dropped here");
+                    let Some(log) = store.log(&done.id) else {
+                        passing.set(false);
+                        return;
+                    };
                     let found = look(&log, &mut rng).await;
                     let story = story.borrow();
                     let found = match found {
                         Ok(found) => found,
-                        Err(ReadError::OutOfRange { .. }) if story.removals != before => {
+                        Err(ReadError::OutOfRange { .. } | ReadError::Dropped)
+                            if story.removals != before =>
+                        {
                             passing.set(false);
                             return;
                         }
                         Err(e) => panic!("reading log {n}: {e}"),
                     };
-                    let keyed = &story.now[&n];
+                    let Some(keyed) = story.now.get(&n) else {
+                        passing.set(false);
+                        return;
+                    };
                     if story.removals == before && (found.start, found.end) == (keyed.start, keyed.end) {
                         keyed
                             .tidy(&found, done.clean_offset)
@@ -409,7 +453,11 @@ impl Driver {
         self.env.spawn(Class::Drain, async move {
             let batches = match read_from(&log, at, keyed.end, max).await {
                 Ok(batches) => batches,
-                Err(ReadError::OutOfRange { .. }) if story.borrow().removals != before => return,
+                Err(ReadError::OutOfRange { .. } | ReadError::Dropped)
+                    if story.borrow().removals != before =>
+                {
+                    return;
+                }
                 Err(e) => panic!("reading log {n} at {at}: {e}"),
             };
             let mut story = story.borrow_mut();
@@ -513,7 +561,8 @@ fn recover(params: &Params, disk: Disk, seed: u64, now_ns: u64) -> Result<BTreeM
             if recovered.verdict == Verdict::Damage {
                 return Err("a power cut alone was judged as damage".into());
             }
-            Ok(look_at_all(&store, &mut Rng::new(seed)).await)
+            let found = look_at_all(&store, &mut Rng::new(seed)).await;
+            Ok(found)
         }
     };
     let outcome = env.run(main);
@@ -530,6 +579,7 @@ pub fn keyed_chain(seed: u64, effort: &KeyedEffort, faults: PlantedFaults) -> Ke
     let mut rng = Rng::new(seed).fork("keyed");
     let mut params = Params::from_seed(seed);
     params.config.faults = faults;
+    params.config.aborted_in_memory = *rng.pick(&[0, 2, 4096]);
     let retention = *rng.pick(&[0, 1 << 50]);
     let go = retention == 0;
     let mut disk = Disk::new(params.capacity, params.sector);

@@ -518,7 +518,11 @@ impl Keyed {
         };
         for txn in &wanted {
             if marker_at(txn.2) != found.aborted.contains(txn) {
-                return Err(format!("{txn:?}: its marker and the index disagree"));
+                return Err(format!(
+                    "{txn:?}: its marker {} there, and the index is {:?}",
+                    if marker_at(txn.2) { "is" } else { "is not" },
+                    found.aborted
+                ));
             }
         }
         let open = txns.iter().filter(|t| t.end.is_none()).map(|t| t.first).min();
