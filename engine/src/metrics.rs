@@ -131,6 +131,13 @@ fn store(out: &mut String, reports: &[Report]) {
     gauge("disk_reads_total", "counter", &|r| r.store.disk_reads);
     gauge("disk_read_bytes_total", "counter", &|r| r.store.disk_read_bytes);
     gauge("corrupt_chunks_total", "counter", &|r| r.store.corrupt_chunks);
+    gauge("compactions_total", "counter", &|r| r.store.compactions);
+    gauge("compacted_in_bytes_total", "counter", &|r| {
+        r.store.compacted_in_bytes
+    });
+    gauge("compacted_out_bytes_total", "counter", &|r| {
+        r.store.compacted_out_bytes
+    });
     gauge("segments", "gauge", &|r| r.store.segments);
     gauge("log_bytes", "gauge", &|r| r.store.log_bytes);
     gauge("disk_free_bytes", "gauge", &|r| r.store.free_bytes);
