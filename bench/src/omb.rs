@@ -153,7 +153,7 @@ pub fn workload(text: &str) -> Result<Workload, String> {
         producers: file.producers_per_topic.saturating_mul(file.topics),
         groups: file.subscriptions_per_topic,
         consumers: file.consumer_per_subscription.saturating_mul(file.topics).max(1),
-        // 0 asks for the highest rate that is sustained: the command makes a search of it.
+        // 0 asks for the highest rate that is sustained, which is `find-max`; `run` says so.
         rate: (file.producer_rate > 0.0).then_some(file.producer_rate),
         keys,
         size: Size::Fixed(size),

@@ -33,9 +33,13 @@ fn wrong_input_ends_with_its_code_before_anything_is_measured() {
     std::fs::write(&yaml, "name: x\nproducerRates: 5\n").expect("written");
     let yaml = yaml.display().to_string();
     let directory = dir.path().display().to_string();
+    let unlimited = dir.path().join("unlimited.yaml");
+    std::fs::write(&unlimited, "name: x\nproducerRate: 0\n").expect("written");
+    let unlimited = unlimited.display().to_string();
     let usage: &[&[&str]] = &[
         &["run", "--omb", &yaml],
         &["run", "--omb", "/nonexistent/workload.yaml"],
+        &["run", "--omb", &unlimited],
         &["run", "--preset", "nope"],
         &["run", "--rate", "fast"],
         &["run", "--rate", "0"],
@@ -200,4 +204,54 @@ fn every_preset_runs() {
             assert!(report.rates.caught_up_mib > 0.0, "{}", preset.name);
         }
     }
+}
+
+/// A broker that needs 4 ms for each request takes at most 250 records/s, one in flight and one in each.
+#[test]
+fn the_highest_rate_of_a_slow_broker_is_found() {
+    let (_fake, address) = Fake::start(Script {
+        service_us: 4_000,
+        ..Script::default()
+    });
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("curve.json");
+    let code = bench(&[
+        "find-max",
+        "--bootstrap",
+        &address,
+        "--quiet",
+        "--slo",
+        "p50<60ms",
+        "--start",
+        "50",
+        "--ceiling",
+        "800",
+        "--confirm",
+        "1",
+        "--window",
+        "1",
+        "--batch",
+        "1",
+        "--warmup",
+        "0.2",
+        "--seconds",
+        "0.6",
+        "--verify",
+        "false",
+        "--json-file",
+        &file.display().to_string(),
+    ]);
+    // A machine that is too busy for any schedule is told, and is no verdict over the broker.
+    if code == exit::INVALID {
+        return;
+    }
+    assert_eq!(code, exit::OK);
+    let curve: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).expect("written")).expect("JSON");
+    let highest = curve["highest"].as_f64().expect("found");
+    assert!(
+        (40.0..300.0).contains(&highest),
+        "at most 250/s are possible: {highest}"
+    );
+    assert!(curve["steps"].as_array().is_some_and(|s| s.len() >= 3));
 }

@@ -201,6 +201,13 @@ fn target(label: &str, bootstrap: &str, pids: &[u32]) -> Result<Target, RunError
 
 fn run_once(common: &Common, args: &WorkloadArgs) -> Result<u8, RunError> {
     let workload = args.build()?;
+    if args.omb.is_some() && args.rate.is_none() && workload.rate.is_none() {
+        return Err(RunError::Usage(
+            "producerRate 0 asks for the highest rate that is sustained: say turgo bench find-max --omb FILE --slo \
+             p99<100ms, or give --rate"
+                .into(),
+        ));
+    }
     let options = common.options()?;
     let (report, raw) = runner::run(&workload, &common.target()?, &options)?;
     common.outputs.write(&report, &raw)?;

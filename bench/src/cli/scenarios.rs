@@ -130,6 +130,7 @@ fn show_curve(common: &Common, mut curve: Curve, runs: &[(Report, Raw)]) -> Resu
 /// The highest rate that meets the objectives.
 pub fn find_max(common: &Common, args: &FindMaxArgs) -> Result<u8, RunError> {
     const RECOVERIES: usize = 10;
+    const SPOILED: usize = 3;
     let mut workload = args.workload.build()?;
     let options = common.options()?;
     if options.slos.is_empty() {
@@ -160,13 +161,19 @@ pub fn find_max(common: &Common, args: &FindMaxArgs) -> Result<u8, RunError> {
         match search.next() {
             Next::Found(found) => break found,
             Next::Measure(rate) => {
-                let run = measure(&mut workload, rate)?;
+                let mut run = measure(&mut workload, rate)?;
+                // A step that the generator spoiled says nothing about the broker: it is measured again.
+                let mut again = SPOILED;
+                while run.0.outcome.code == exit::INVALID && again > 0 {
+                    again -= 1;
+                    run = measure(&mut workload, rate)?;
+                }
                 if !common.quiet {
                     eprintln!("{}", Step::of(&run.0).line());
                 }
-                if run.0.outcome.code == exit::INTEGRITY {
+                if matches!(run.0.outcome.code, exit::INTEGRITY | exit::INVALID) {
                     output::print(common.form(), &run.0, &run.1)?;
-                    return Ok(exit::INTEGRITY);
+                    return Ok(run.0.outcome.code);
                 }
                 search.result(run.0.outcome.code == exit::OK);
                 runs.push(run);

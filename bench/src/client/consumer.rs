@@ -304,8 +304,13 @@ impl Consumer {
 
     // ---- fetching ----
 
+    /// Old data is read from the start of the run on, not while others still set up: the time it takes is told.
+    fn waits_for_start(&self) -> bool {
+        self.backlog.is_some()
+    }
+
     fn fetch_all(&mut self, cx: &mut Context<'_>) {
-        if cx.now < self.span.start && self.purpose == Purpose::CatchUp {
+        if cx.now < self.span.start && self.waits_for_start() {
             return;
         }
         let mut by_node: BTreeMap<i32, Vec<Place>> = BTreeMap::new();
@@ -668,7 +673,7 @@ impl Consumer {
         for s in self.sessions.values().filter(|s| s.not_before > now) {
             wake = wake.min(s.not_before);
         }
-        if self.purpose == Purpose::CatchUp && now < self.span.start {
+        if self.waits_for_start() && now < self.span.start {
             wake = wake.min(self.span.start);
         }
         if let Some(member) = &self.member {
