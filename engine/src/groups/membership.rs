@@ -106,6 +106,23 @@ impl Turn<'_> {
 
     /// Refusals that need no look at the group's state. Protocols named twice are reduced to their first.
     fn refuse_join(&self, groups: &Groups, caller: &Caller, request: &mut JoinRequest) -> Option<i16> {
+        if let Some(code) = self.refuse_oversized(caller, request) {
+            return Some(code);
+        }
+        if !groups.contains_key(request.group_id.as_str()) {
+            if !request.member_id.is_empty() {
+                return Some(codes::UNKNOWN_MEMBER_ID);
+            }
+            if groups.len() + self.consumers.groups.len() >= self.config.limits.groups {
+                return Some(codes::COORDINATOR_NOT_AVAILABLE);
+            }
+        }
+        None
+    }
+
+    /// Refuses what is too long or too much, for groups of either protocol. Protocols named twice are reduced to their
+    /// first.
+    pub fn refuse_oversized(&self, caller: &Caller, request: &mut JoinRequest) -> Option<i16> {
         let limits = &self.config.limits;
         if request.protocols.len() > limits.protocols_per_member {
             return Some(codes::INCONSISTENT_GROUP_PROTOCOL);
@@ -128,14 +145,6 @@ impl Turn<'_> {
             }
         }
         request.protocols = kept;
-        if !groups.contains_key(request.group_id.as_str()) {
-            if !request.member_id.is_empty() {
-                return Some(codes::UNKNOWN_MEMBER_ID);
-            }
-            if groups.len() + self.consumers.groups.len() >= limits.groups {
-                return Some(codes::COORDINATOR_NOT_AVAILABLE);
-            }
-        }
         None
     }
 

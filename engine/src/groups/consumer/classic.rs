@@ -37,8 +37,11 @@ impl Turn<'_> {
         let (caller, request) = *asked;
         let mark = work.mark();
         let response = match request {
-            Request::Join(request) => {
-                let worked = self.classic_join(groups, work, &caller, &request);
+            Request::Join(mut request) => {
+                let worked = match self.refuse_oversized(&caller, &mut request) {
+                    Some(code) => Err(Refusal::new(code, "Too long or too much.")),
+                    None => self.classic_join(groups, work, &caller, &request),
+                };
                 Response::Join(worked.unwrap_or_else(|refusal| {
                     self.roll_back(groups, work, mark);
                     match refusal.code {

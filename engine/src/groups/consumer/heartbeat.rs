@@ -23,6 +23,8 @@ use turgo_net::Uuid;
 
 /// From this version the client makes the member id (KIP-1082).
 const CLIENT_MADE_MEMBER_ID_SINCE: i16 = 1;
+/// Bytes of topic names that one member may subscribe to: a member's record has to fit into a batch.
+const SUBSCRIPTION_BYTES: usize = 1 << 20;
 /// Time to give partitions up of a member that never told one, ms: that of a classic member.
 const DEFAULT_REBALANCE_MS: i64 = 300_000;
 
@@ -96,6 +98,10 @@ pub(in crate::groups) fn validate(
         .any(|text| text.len() > string_bytes)
     {
         return invalid("A string of the request is too long.");
+    }
+    let names = request.subscribed_topic_names.iter().flatten();
+    if names.map(String::len).sum::<usize>() > SUBSCRIPTION_BYTES {
+        return invalid("The subscription is too long.");
     }
     Ok(())
 }
@@ -422,9 +428,9 @@ impl Turn<'_> {
             return false;
         }
         let (version, at_ms) = group.matched.unwrap_or_else(|| {
-            // As the log tells it: the oldest of what was stored.
-            let stored = group.regexes.values().map(|found| (found.version, found.at_ms));
-            stored.min().unwrap_or((-1, 0))
+            // Loaded from the log: versions of the metadata do not compare across a restart, so it is matched anew.
+            let stored_ms = group.regexes.values().map(|found| found.at_ms);
+            (-1, stored_ms.min().unwrap_or(0))
         });
         let since_ms = now_ms.saturating_sub(at_ms);
         let outdated = version < created && since_ms > config.regex_refresh_min_ms;
@@ -496,12 +502,12 @@ impl Turn<'_> {
         let mut topics: Vec<TopicSpec> = Vec::new();
         let mut numbers: BTreeMap<Rc<str>, usize> = BTreeMap::new();
         // Members of equal subscriptions share one list.
-        let mut lists: BTreeMap<(BTreeSet<Rc<str>>, Rc<str>), Rc<Vec<usize>>> = BTreeMap::new();
+        let mut lists: BTreeMap<(&BTreeSet<Rc<str>>, &str), Rc<Vec<usize>>> = BTreeMap::new();
         let none = Partitions::new();
         let metas: Vec<(&Rc<str>, Rc<Meta>)> = group.members.iter().map(|(id, m)| (id, m.meta())).collect();
         let mut members = Vec::with_capacity(metas.len());
         for (id, meta) in &metas {
-            let key = (meta.topics.clone(), meta.regex.clone());
+            let key = (&meta.topics, &*meta.regex);
             let list = lists.entry(key).or_insert_with(|| {
                 let mut list: Vec<usize> = Vec::new();
                 for name in group.topics_of(meta) {

@@ -655,3 +655,64 @@ fn records_in_kafkas_layouts_are_read() {
     assert_eq!(member.current().epoch_of(&id, 1), Some(2));
     assert_eq!(group.holders(&id, 0), 1);
 }
+
+#[test]
+fn patterns_loaded_from_the_log_are_matched_anew() {
+    let (mut bench, table) = bench();
+    let mut request = joining("a");
+    request.subscribed_topic_names = None;
+    request.subscribed_topic_regex = Some("t.*".into());
+    assert_eq!(told(&beat(&mut bench, request)), (codes::NONE, 2, Some(4)));
+    // The metadata's own log was cut meanwhile: its versions begin anew.
+    table.borrow_mut().version = 0;
+    bench.coordinator = {
+        let mut coordinator = Coordinator::in_cluster(
+            Config {
+                consumer: brisk(),
+                ..Config::default()
+            },
+            table.clone(),
+        );
+        for (offset, record) in bench.log.iter().enumerate() {
+            coordinator.replay(ReplayRecord {
+                offset: offset as i64,
+                producer_id: None,
+                key: Some(&record.key),
+                value: record.value.as_deref(),
+            });
+        }
+        coordinator.loaded(bench.now_ms, &mut Vec::new());
+        coordinator
+    };
+    table.borrow_mut().put("t2", 5, 3);
+    bench.coordinator.topics_changed(true);
+    bench.advance(10_001);
+    assert_eq!(
+        told(&beat(&mut bench, staying("a", 2))),
+        (codes::NONE, 3, Some(7))
+    );
+}
+
+#[test]
+fn what_is_too_long_is_refused_by_groups_of_either_protocol() {
+    let (mut bench, _) = bench();
+    beat(&mut bench, joining("a"));
+    let long = "x".repeat(20_000);
+    let mut request = joining("b");
+    request.instance_id = Some(long.clone());
+    assert_eq!(beat(&mut bench, request).error_code, codes::INVALID_REQUEST);
+    let mut request = joining("b");
+    request.subscribed_topic_names = Some(vec![long.clone(); 60]);
+    assert_eq!(beat(&mut bench, request).error_code, codes::INVALID_REQUEST);
+    for change in [
+        (|request, long| request.group_instance_id = Some(long)) as fn(&mut JoinRequest, String),
+        |request, long| request.protocols[0].name = long,
+        |request, long| request.member_id = long.repeat(2),
+    ] {
+        let mut request = join("g", "");
+        change(&mut request, long.clone());
+        let ticket = bench.send(Request::Join(request));
+        assert_eq!(bench.join_answer(ticket).error_code, codes::INVALID_REQUEST);
+    }
+    assert_eq!(describe(&mut bench).members.len(), 1);
+}
