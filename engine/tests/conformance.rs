@@ -422,3 +422,99 @@ fn topic_id(client: &mut Client, topic: &str) -> Uuid {
     let response = MetadataResponse::decode(&mut Reader::new(&answer), 12).expect("a body");
     response.topics[0].topic_id
 }
+
+#[test]
+fn topic_ids_are_looked_up_and_never_names() {
+    let broker = Broker::start();
+    let mut client = Client::connect(&broker);
+    let topic = create(&mut client, "by-id", 1, None);
+    let known = topic_id(&mut client, &topic);
+    let unknown = Uuid([7; 16]);
+    let records = batch();
+    let not_there = ErrorCode::UNKNOWN_TOPIC_ID.0;
+
+    let mut send = |topic_id, index| {
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 20_000,
+            topic_data: vec![TopicProduceData {
+                topic_id,
+                partition_data: vec![PartitionProduceData {
+                    index,
+                    records: Records::Slice(&records),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = client.ask(ApiKey::Produce, 13, &request);
+        let produced = ProduceResponse::decode(&mut Reader::new(&answer), 13).expect("a body");
+        let topic = &produced.responses[0];
+        assert_eq!(topic.topic_id, topic_id);
+        topic.partition_responses[0].error_code
+    };
+    let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+    assert_eq!(
+        [
+            send(unknown, 0),
+            send(Uuid::default(), 0),
+            send(known, 5),
+            send(known, 0)
+        ],
+        [not_there, not_there, missing, 0]
+    );
+
+    let mut fetch = |topic_id, partition| {
+        let request = FetchRequest {
+            replica_id: -1,
+            max_bytes: 1 << 20,
+            session_epoch: -1,
+            topics: vec![FetchTopic {
+                topic_id,
+                partitions: vec![FetchPartition {
+                    partition,
+                    current_leader_epoch: -1,
+                    last_fetched_epoch: -1,
+                    partition_max_bytes: 1 << 20,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = client.ask(ApiKey::Fetch, 18, &request);
+        let fetched = FetchResponse::decode(&mut Reader::new(&answer), 18).expect("a body");
+        let topic = &fetched.responses[0];
+        assert_eq!(topic.topic_id, topic_id);
+        let part = &topic.partitions[0];
+        (part.error_code, part.high_watermark, part.preferred_read_replica)
+    };
+    assert_eq!(
+        [
+            fetch(unknown, 0),
+            fetch(Uuid::default(), 0),
+            fetch(known, 5),
+            fetch(known, 0)
+        ],
+        [
+            (not_there, -1, -1),
+            (not_there, -1, -1),
+            (missing, -1, -1),
+            (0, 3, -1)
+        ]
+    );
+
+    let mut describe = |topic_id| {
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic { topic_id, name: None }]),
+            ..Default::default()
+        };
+        let answer = client.ask(ApiKey::Metadata, 13, &request);
+        let response = MetadataResponse::decode(&mut Reader::new(&answer), 13).expect("a body");
+        let topic = &response.topics[0];
+        (topic.error_code, topic.name.as_deref().map(str::to_owned))
+    };
+    assert_eq!(describe(unknown), (not_there, None));
+    assert_eq!(describe(known), (0, Some(topic)));
+}
