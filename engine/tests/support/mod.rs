@@ -11,6 +11,7 @@ pub mod broker;
 pub mod flights;
 pub mod librdkafka;
 pub mod programs;
+pub mod shell;
 mod sys;
 pub mod tools;
 pub mod wire;
