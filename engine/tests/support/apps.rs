@@ -1,6 +1,7 @@
 //! Long-running foreign applications: they are told lines, say lines, and are killed; and what they wrote to a broker.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Headers, Message};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -35,6 +36,7 @@ impl App {
         let log = dir.join(format!("{name}.log"));
         let mut command = program.command(args);
         command
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("a log file"));
@@ -87,9 +89,9 @@ impl App {
         &self.said
     }
 
-    /// SIGKILL, and nothing of the process left when this returns.
+    /// SIGKILL, for its own children too.
     pub fn kill(&mut self) {
-        self.child.kill().expect("kill");
+        sys::kill_group(self.child.id());
         self.child.wait().expect("wait");
     }
 
@@ -131,8 +133,11 @@ impl Drop for App {
                 log[log.len().saturating_sub(80)..].join("\n")
             ));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // One that has ended is waited for already, and its number may be another's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            sys::kill_group(self.child.id());
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -289,12 +294,33 @@ impl Writer {
     }
 
     pub fn write(&self, topic: &str, partition: i32, key: &str, value: Option<&str>, timestamp: i64) {
+        self.write_with(topic, partition, key, value, timestamp, &[]);
+    }
+
+    pub fn write_with(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: &str,
+        value: Option<&str>,
+        timestamp: i64,
+        headers: &[(&str, String)],
+    ) {
         let mut record = BaseRecord::to(topic)
             .partition(partition)
             .key(key)
             .timestamp(timestamp);
         if let Some(value) = value {
             record = record.payload(value);
+        }
+        if !headers.is_empty() {
+            let all = OwnedHeaders::new_with_capacity(headers.len());
+            record = record.headers(headers.iter().fold(all, |all, (key, value)| {
+                all.insert(Header {
+                    key,
+                    value: Some(value),
+                })
+            }));
         }
         self.0.send(record).map_err(|(error, _)| error).expect("room");
     }

@@ -79,6 +79,77 @@ pub fn connect_worker(services: &Path) -> Tool {
     Ok(program)
 }
 
+/// Spark Structured Streaming, by way of `clients/spark/app.py`.
+pub fn spark() -> Tool {
+    need("java", "apt-get install default-jdk-headless")?;
+    need("mvn", "apt-get install maven")?;
+    let sources = clients().join("spark");
+    let jars = jars("spark-jars", &sources.join("pom.xml"));
+    let venv = venv("spark", &sources.join("requirements.txt"), &[])?;
+    let mut jars: Vec<String> = fs::read_dir(&jars)
+        .expect("the jars")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jar"))
+        .map(|path| path.display().to_string())
+        .collect();
+    jars.sort();
+    let app = sources.join("app.py").display().to_string();
+    Ok(Program {
+        command: venv.join("bin/python"),
+        args: vec!["-B".into(), app, "--jars".into(), jars.join(",")],
+        env: vec![("SPARK_LOCAL_IP".into(), "127.0.0.1".into())],
+    })
+}
+
+/// Apache Flink with its Kafka connector, by way of `clients/flink/Copy.java`.
+pub fn flink() -> Tool {
+    need("java", "apt-get install default-jdk-headless")?;
+    need("javac", "apt-get install default-jdk-headless")?;
+    need("mvn", "apt-get install maven")?;
+    let sources = clients().join("flink");
+    let (pom, copy) = (sources.join("pom.xml"), sources.join("Copy.java"));
+    let jars = jars("flink-jars", &pom);
+    let classes = made("flink-classes", &[&pom, &copy], |dir| {
+        Command::new("javac")
+            .args(["-nowarn", "-cp", &format!("{}/*", jars.display()), "-d"])
+            .arg(dir)
+            .arg(&copy)
+            .fetch("javac");
+    });
+    let mut args: Vec<String> = ["util", "lang", "time"]
+        .map(|part| format!("--add-opens=java.base/java.{part}=ALL-UNNAMED"))
+        .to_vec();
+    args.extend(
+        [
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Xmx512m",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+            "-cp",
+            &format!("{}:{}/*", classes.display(), jars.display()),
+            "Copy",
+        ]
+        .map(str::to_owned),
+    );
+    Ok(Program {
+        command: "java".into(),
+        args,
+        env: Vec::new(),
+    })
+}
+
+/// The jars that a `pom.xml` names, in one directory.
+fn jars(name: &str, pom: &Path) -> PathBuf {
+    made(name, &[pom], |dir| {
+        let out = format!("-DoutputDirectory={}", dir.display());
+        Command::new("mvn")
+            .args(["-q", "-B", "-f"])
+            .arg(pom)
+            .args(["dependency:copy-dependencies", "-DincludeScope=runtime", &out])
+            .fetch("Maven");
+    })
+}
+
 /// Any main class on the class path of Kafka's jars and of the programs in `clients/java`.
 pub fn java_class(main: &str) -> Tool {
     need("java", "apt-get install default-jdk-headless")?;
@@ -86,14 +157,7 @@ pub fn java_class(main: &str) -> Tool {
     need("mvn", "apt-get install maven")?;
     let sources = clients().join("java");
     let pom = sources.join("pom.xml");
-    let jars = made("java-jars", &[&pom], |dir| {
-        let out = format!("-DoutputDirectory={}", dir.display());
-        Command::new("mvn")
-            .args(["-q", "-B", "-f"])
-            .arg(&pom)
-            .args(["dependency:copy-dependencies", "-DincludeScope=runtime", &out])
-            .fetch("Maven");
-    });
+    let jars = jars("java-jars", &pom);
     let mut programs: Vec<PathBuf> = fs::read_dir(&sources)
         .expect("clients/java")
         .map(|entry| entry.expect("an entry").path())

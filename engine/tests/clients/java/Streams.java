@@ -78,8 +78,8 @@ public final class Streams {
         p.put("state.dir", flag.get("state"));
         p.put("default.key.serde", Serdes.StringSerde.class);
         p.put("default.value.serde", Serdes.StringSerde.class);
-        // Every update of a table goes out, so that the outputs can be counted.
-        p.put("statestore.cache.max.bytes", "0");
+        // Every update of a table goes out, so that the outputs can be counted; of the flights, the newest at each commit.
+        if (flag.get("cache") == null) p.put("statestore.cache.max.bytes", "0");
         // Long enough for a kill to meet an open transaction, short enough not to be waited for.
         p.put("commit.interval.ms", flag.getOrDefault("commit", "1500"));
         // The shortest a group may have: a killed instance is missed after this.
