@@ -89,10 +89,10 @@ fn plain(flights: &Flights) -> BTreeMap<String, String> {
     let mut sums: BTreeMap<&str, (u64, u64, i64)> = BTreeMap::new();
     for flight in flights.iter() {
         let delay = flight.line.split(',').nth(5).expect("a sixth field");
-        if delay.is_empty() {
+        if delay == "NA" {
             continue;
         }
-        let minutes = delay.parse::<f64>().expect("a number") as i64;
+        let minutes: i64 = delay.parse().expect("minutes");
         let (departed, late, total) = sums.entry(flight.carrier).or_default();
         *departed += 1;
         *late += u64::from(minutes > 0);

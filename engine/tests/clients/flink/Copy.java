@@ -2,12 +2,13 @@
 //
 //   java Copy --bootstrap B --from T --to T
 //
-// The record "poison" fails the job, once; Flink starts it again from its last checkpoint. Says "poisoned" then, and ends
-// with its standard input. Rust starts it: judge_flink.rs.
+// A record that begins with "poison" fails the job, once; Flink starts it again from its last checkpoint. Says "poisoned"
+// then, and ends with its standard input. Rust starts it: judge_flink.rs.
 
 import java.util.HashMap;
 import java.util.Map;
-import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.functions.MapFunction;
 import org.apache.flink.api.common.serialization.SimpleStringSchema;
@@ -21,15 +22,15 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
 public final class Copy {
     /** One for the process, so that the job started again passes. */
-    static final AtomicBoolean poisoned = new AtomicBoolean();
+    static final Set<String> poisoned = ConcurrentHashMap.newKeySet();
 
     public static final class Work implements MapFunction<String, String> {
         @Override
         public String map(String value) {
-            if (value.equals("poison") && poisoned.compareAndSet(false, true)) {
+            if (value.startsWith("poison") && poisoned.add(value)) {
                 System.out.println("poisoned");
                 System.out.flush();
-                throw new IllegalStateException("poison");
+                throw new IllegalStateException(value);
             }
             return "copy of " + value;
         }
@@ -40,10 +41,10 @@ public final class Copy {
         for (int i = 0; i + 1 < args.length; i += 2) flag.put(args[i].substring(2), args[i + 1]);
         Configuration config = new Configuration();
         config.setString("restart-strategy.type", "fixed-delay");
-        config.setString("restart-strategy.fixed-delay.attempts", "3");
+        config.setString("restart-strategy.fixed-delay.attempts", "10");
         config.setString("restart-strategy.fixed-delay.delay", "100 ms");
         // What a checkpoint covers is one transaction.
-        config.setString("execution.checkpointing.interval", "2 s");
+        config.setString("execution.checkpointing.interval", "3 s");
         StreamExecutionEnvironment env = StreamExecutionEnvironment.createLocalEnvironment(1, config);
         KafkaSource<String> source = KafkaSource.<String>builder()
             .setBootstrapServers(flag.get("bootstrap"))

@@ -168,13 +168,13 @@ public final class Streams {
     static void delays(StreamsBuilder builder, String prefix) {
         KStream<String, String> flights = builder.stream(prefix + "-flights");
         KTable<String, String> delays = flights
-            // The sixth field is the departure's delay; a cancelled flight has none.
+            // The sixth field is the departure's delay; a cancelled flight has NA.
             .mapValues(line -> line.split(",", -1)[5])
-            .filter((carrier, delay) -> !delay.isEmpty())
+            .filter((carrier, delay) -> !delay.equals("NA"))
             .groupByKey()
             .aggregate(() -> "0 0 0", (carrier, delay, sums) -> {
                 String[] sum = sums.split(" ");
-                long minutes = (long) Double.parseDouble(delay);
+                long minutes = Long.parseLong(delay);
                 return (Long.parseLong(sum[0]) + 1) + " "
                     + (Long.parseLong(sum[1]) + (minutes > 0 ? 1 : 0)) + " "
                     + (Long.parseLong(sum[2]) + minutes);

@@ -95,8 +95,8 @@ def delays(spark, args):
     for row in last.orderBy("carrier").collect():
         print("streams", row.carrier, row.sums)
     minutes = f.split("value", ",").getItem(5)
-    flights = read(getattr(args, "from")).withColumn("text", minutes).where("text <> ''")
-    flights = flights.withColumn("minutes", f.col("text").cast("double").cast("long"))
+    flights = read(getattr(args, "from")).withColumn("text", minutes).where("text <> 'NA'")
+    flights = flights.withColumn("minutes", f.col("text").cast("long"))
     sums = flights.groupBy("carrier").agg(
         f.count("*").alias("departed"),
         f.sum(f.when(f.col("minutes") > 0, 1).otherwise(0)).alias("late"),
