@@ -41,7 +41,8 @@ struct Host<E: Env> {
     coordinator: RefCell<Coordinator>,
     waiting: RefCell<HashMap<Ticket, Filler<Response>>>,
     next_ticket: Cell<Ticket>,
-    /// The latest append whose fate has not been reported: the next is reported after it, whatever task runs first.
+    /// The latest append whose fate has not been reported, or the loading: what comes next is reported after it, whatever
+    /// task runs first.
     tail: RefCell<Option<Filled<()>>>,
 }
 
@@ -148,8 +149,12 @@ impl<E: Env> Shard<E> {
             self.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out));
             return;
         }
+        // A marker may be written while the records are read, and must find the offsets that it decides about.
+        let (told, after) = oneshot();
+        *host.tail.borrow_mut() = Some(after);
         let shard = self.clone();
         self.env.spawn(Class::Journal, async move {
+            let _told = told;
             let loaded = replay(&partition.log, |record| {
                 if record.control {
                     if let (Some(producer_id), Some(commit)) = (record.producer_id, outcome(record.key)) {
