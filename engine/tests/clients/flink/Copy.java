@@ -57,7 +57,8 @@ public final class Copy {
             .setBootstrapServers(flag.get("bootstrap"))
             .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
             .setTransactionalIdPrefix(flag.get("to"))
-            .setProperty("transaction.timeout.ms", "120000")
+            // A failed job can leave a transaction that nobody takes up: until then it holds readers of committed records.
+            .setProperty("transaction.timeout.ms", "45000")
             .setRecordSerializer(KafkaRecordSerializationSchema.builder()
                 .setTopic(flag.get("to"))
                 .setValueSerializationSchema(new SimpleStringSchema())
