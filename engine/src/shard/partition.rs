@@ -98,8 +98,10 @@ impl<E: Env> Partition<E> {
         if moved {
             self.high_watermark.set(end);
             let mut waiters = self.waiters.borrow_mut();
-            while let Some((_, waiter)) = waiters.pop_front_if(|(wanted, _)| *wanted <= end) {
-                waiter.lower();
+            while waiters.front().is_some_and(|(wanted, _)| *wanted <= end) {
+                if let Some((_, waiter)) = waiters.pop_front() {
+                    waiter.lower();
+                }
             }
         }
         let last_stable = stable(&self.log, self.high_watermark.get());

@@ -563,10 +563,11 @@ impl Coordinator {
             let outcome = match first.request {
                 Request::AddPartitions(add) => {
                     let mut adds = vec![(first.ticket, add)];
-                    while let Some(next) = entry
-                        .waiting
-                        .pop_front_if(|w| matches!(w.request, Request::AddPartitions(_)))
-                    {
+                    let is_add = |w: &Waiting| matches!(w.request, Request::AddPartitions(_));
+                    while entry.waiting.front().is_some_and(is_add) {
+                        let Some(next) = entry.waiting.pop_front() else {
+                            break;
+                        };
                         self.waits.remove(&(next.until_ms, next.ticket, id.clone()));
                         if let Request::AddPartitions(add) = next.request {
                             adds.push((next.ticket, add));
