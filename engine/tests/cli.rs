@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Broker, unique};
+use support::{Broker, unique, wait_for};
 use turgo_net::messages::api_versions::{ApiVersion, ApiVersionsResponse};
 use turgo_net::messages::metadata::{MetadataResponse, MetadataResponseBroker};
 use turgo_net::{ApiKey, Reader, RequestHeader, Writer, encode_response};
@@ -83,15 +83,8 @@ fn run(args: &[&str]) -> Ran {
 }
 
 /// Repeats until `check` gives something; fails after 30 s.
-fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(found) = check() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within 30 s: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+fn until<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    wait_for(Duration::from_secs(30), || what.to_owned(), check)
 }
 
 #[test]

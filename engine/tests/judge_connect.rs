@@ -8,21 +8,21 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
 use rdkafka::admin::ResourceSpecifier;
 use serde_json::{Value, json};
-use support::apps::{App, LIMIT, Reader, read_to_end};
+use support::apps::{App, LIMIT, Reader, read_to_end, until};
 use support::broker::free_port;
 use support::tools::{self, Program};
-use support::{Broker, Judge, librdkafka, programs, unique};
+use support::{Broker, Judge, librdkafka, programs, unique, wait_for};
 
 #[test]
 fn two_workers_one_killed() {
@@ -193,34 +193,22 @@ impl Input {
     /// Waits until file and table have arrived as they are.
     fn copied(&self) {
         let wanted: BTreeSet<&str> = self.lines.iter().map(String::as_str).collect();
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let text = fs::read_to_string(self.path("to.txt")).unwrap_or_default();
+        let text = || fs::read_to_string(self.path("to.txt")).unwrap_or_default();
+        let why = || {
+            let text = text();
             let found: BTreeSet<&str> = text.lines().collect();
-            if found == wanted {
-                break;
-            }
             let missing: Vec<_> = wanted.difference(&found).collect();
             let odd: Vec<_> = found.difference(&wanted).collect();
-            assert!(
-                Instant::now() < deadline,
-                "the sink's file lacks {missing:?} and has {odd:?}"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
+            format!("the sink's file lacks {missing:?} and has {odd:?}")
+        };
+        wait_for(LIMIT, why, || {
+            (text().lines().collect::<BTreeSet<_>>() == wanted).then_some(())
+        });
         let columns = "id, name, amount";
         let wanted = self.sql("from.db", &format!("SELECT {columns} FROM source ORDER BY id"));
-        wait_for("all rows in the sink's table", || {
+        until("all rows in the sink's table", || {
             self.sql("to.db", &format!("SELECT {columns} FROM sink ORDER BY id")) == wanted
         });
-    }
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "no {what} within {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -327,7 +315,7 @@ impl Cluster<'_> {
             config["tasks.max"] = json!("1");
             let body = json!({"name": name, "config": config}).to_string();
             // A worker refuses while its group is rebalancing, and asks to be asked again.
-            wait_for(name, || match worker.rest("POST", "/connectors", &body) {
+            until(name, || match worker.rest("POST", "/connectors", &body) {
                 Some((201, _)) => true,
                 Some((409 | 500, why)) if !why.contains("already exists") => false,
                 Some((409, _)) => true,
@@ -355,7 +343,7 @@ impl Worker {
     }
 
     fn ready(&self) {
-        wait_for("answer of the worker", || {
+        until("answer of the worker", || {
             matches!(self.rest("GET", "/connectors", ""), Some((200, _)))
         });
     }
@@ -376,24 +364,21 @@ impl Worker {
 
     /// Waits until every connector's task runs on one of these workers; one that failed fails the judge.
     fn wait_running(&self, workers: &[Worker]) {
-        let mut last = String::new();
-        let deadline = Instant::now() + LIMIT;
-        let all = |last: &mut String| {
+        let last = RefCell::new(Value::Null);
+        let all = || {
             CONNECTORS.iter().all(|name| {
                 let Some(status) = self.status(name) else {
                     return false;
                 };
-                *last = status.to_string();
+                last.replace(status.clone());
                 let task = &status["tasks"][0];
-                assert_ne!(task["state"], "FAILED", "{name}: {last}");
+                assert_ne!(task["state"], "FAILED", "{name}: {status}");
                 let at = task["worker_id"].as_str().unwrap_or("");
                 let here = workers.iter().any(|w| at.ends_with(&format!(":{}", w.port)));
                 task["state"] == "RUNNING" && here
             })
         };
-        while !all(&mut last) {
-            assert!(Instant::now() < deadline, "not all tasks run: {last}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let why = || format!("not all tasks run: {}", last.borrow());
+        wait_for(LIMIT, why, || all().then_some(()));
     }
 }

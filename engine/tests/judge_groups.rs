@@ -71,8 +71,7 @@ impl Load {
                     .create()
                     .expect("producer");
             while !stopped.load(Ordering::SeqCst) {
-                if sent.load(Ordering::SeqCst) > ledger.delivered() + 2000 {
-                    std::thread::sleep(Duration::from_millis(1));
+                if !ledger.follow(sent.load(Ordering::SeqCst).saturating_sub(2000)) {
                     continue;
                 }
                 for i in 0..60 {

@@ -7,7 +7,6 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_lite::future::block_on;
 use rdkafka::admin::{AdminClient, AlterConfig, NewPartitions, ResourceSpecifier};
@@ -298,8 +297,7 @@ fn groups(admin: &Admin, endpoint: &str, prefix: &str, strategy: &str) {
                 .expect("producer");
             while !stop.load(Ordering::SeqCst) {
                 // The load follows the group: never more than 2000 records ahead of it.
-                if produced.load(Ordering::SeqCst) > ledger.delivered() + 2000 {
-                    std::thread::sleep(Duration::from_millis(1));
+                if !ledger.follow(produced.load(Ordering::SeqCst).saturating_sub(2000)) {
                     continue;
                 }
                 for i in 0..60 {

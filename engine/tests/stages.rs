@@ -4,9 +4,9 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::Broker;
+use support::{Broker, wait_for};
 use turgo_net::header::encode_request;
 use turgo_net::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use turgo_net::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -81,15 +81,12 @@ fn the_stages_of_a_produce_make_the_whole() {
         call(&mut stream, ApiKey::Produce, 9, &produce);
     }
     // Figures are published once a second.
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let page = loop {
+    let why = || format!("{REQUESTS} requests in {:?}", broker.admin_get("/metrics"));
+    let page = wait_for(Duration::from_secs(20), why, || {
         let page = broker.admin_get("/metrics").expect("metrics");
-        if total(&page, "turgo_request_stage_seconds_count", "stage=\"device\"") >= REQUESTS as f64 {
-            break page;
-        }
-        assert!(Instant::now() < deadline, "{page}");
-        std::thread::sleep(Duration::from_millis(50));
-    };
+        let counted = total(&page, "turgo_request_stage_seconds_count", "stage=\"device\"");
+        (counted >= REQUESTS as f64).then_some(page)
+    });
     let sum = |stage: &str| {
         total(
             &page,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use turgo_net::api::ApiKey;
@@ -64,6 +64,7 @@ struct Memory {
 /// The broker.
 pub struct Fake {
     memory: Mutex<Memory>,
+    grown: Condvar,
     script: Script,
     batches: AtomicU64,
     leader: AtomicI32,
@@ -72,6 +73,8 @@ pub struct Fake {
 }
 
 const NOT_LEADER: i16 = 6;
+/// How long a fetch waits for a batch.
+const POLL: Duration = Duration::from_millis(20);
 
 impl Fake {
     /// Starts two nodes; returns the broker and the address of the first.
@@ -80,6 +83,7 @@ impl Fake {
         let ports = [0, 1].map(|i| listeners[i].local_addr().expect("bound").port());
         let fake = Arc::new(Fake {
             memory: Mutex::default(),
+            grown: Condvar::new(),
             script,
             batches: AtomicU64::new(0),
             leader: AtomicI32::new(1),
@@ -366,7 +370,9 @@ impl Fake {
                     self.leader.store(2, Ordering::SeqCst);
                 }
                 let error_code = if self.leader.load(Ordering::SeqCst) == node {
-                    self.keep(&topic.name, p.index, p.records.to_vec(), number)
+                    let kept = self.keep(&topic.name, p.index, p.records.to_vec(), number);
+                    self.grown.notify_all();
+                    kept
                 } else {
                     NOT_LEADER
                 };
@@ -447,7 +453,7 @@ impl Fake {
         let mut held: Vec<Vec<u8>> = Vec::new();
         let mut found: Vec<(String, i32, i64, usize)> = Vec::new();
         // A short poll in place of a long one: the client asks again.
-        for _ in 0..10 {
+        for patience in [POLL, Duration::ZERO] {
             let memory = self.lock();
             for topic in &request.topics {
                 for p in &topic.partitions {
@@ -464,13 +470,12 @@ impl Fake {
                     held.push(bytes);
                 }
             }
-            drop(memory);
             if held.iter().any(|b| !b.is_empty()) {
                 break;
             }
             held.clear();
             found.clear();
-            std::thread::sleep(Duration::from_millis(2));
+            drop(self.grown.wait_timeout(memory, patience));
         }
         let refused = self.leader.load(Ordering::SeqCst) != node;
         for (topic, partition_index, high_watermark, at) in &found {

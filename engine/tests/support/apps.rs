@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::tools::Program;
-use super::{librdkafka, say, sys};
+use super::{librdkafka, say, sys, wait_for};
 
 /// How long an application may take for what it was asked; two cores may be shared with many others.
 pub const LIMIT: Duration = Duration::from_secs(150);
+
+/// Waits for a condition that applications bring about.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(LIMIT, || format!("no {what}"), || condition().then_some(()));
+}
 
 /// One process of an application. It ends with this test, however that ends.
 pub struct App {
@@ -98,24 +103,19 @@ impl App {
     /// SIGTERM, and waits for the end.
     pub fn terminate(&mut self) {
         sys::terminate(self.child.id());
-        let deadline = Instant::now() + LIMIT;
-        while self.child.try_wait().expect("try_wait").is_none() {
-            assert!(Instant::now() < deadline, "{} goes on after SIGTERM", self.name);
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.end();
     }
 
     /// Waits for its own end, which must be a good one.
     pub fn ended(&mut self) {
-        let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("try_wait") {
-                assert!(status.success(), "{} ended with {status}", self.name);
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{} did not end within {LIMIT:?}", self.name);
+        let status = self.end();
+        assert!(status.success(), "{} ended with {status}", self.name);
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let (name, child) = (&self.name, &mut self.child);
+        let why = || format!("{name} goes on");
+        wait_for(LIMIT, why, || child.try_wait().expect("try_wait"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -156,11 +156,7 @@ pub fn retried<T>(what: &str, mut ask: impl FnMut() -> Result<T, KafkaError>) ->
 
 /// Waits for a condition; a judge never waits for a time.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "no {what} within {LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    super::wait_for(LIMIT, || format!("no {what}"), || condition().then_some(()));
 }
 
 // ---- groups --------------------------------------------------------------------------------------------------------
@@ -169,6 +165,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[derive(Default)]
 pub struct Ledger {
     state: Mutex<State>,
+    moved: Condvar,
 }
 
 #[derive(Default)]
@@ -196,6 +193,20 @@ impl Ledger {
             message.payload().unwrap_or_default(),
             at,
         );
+        self.moved.notify_all();
+    }
+
+    /// Waits until so many are delivered; false if that takes longer than a look at something else should wait.
+    pub fn follow(&self, delivered: usize) -> bool {
+        let state = self.state.lock().expect("no member failed");
+        let (state, late) = self
+            .moved
+            .wait_timeout_while(state, Duration::from_millis(100), |state| {
+                state.delivered < delivered
+            })
+            .expect("no member failed");
+        drop(state);
+        !late.timed_out()
     }
 
     pub fn delivered(&self) -> usize {

@@ -17,7 +17,7 @@ pub mod tools;
 pub mod wire;
 
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use broker::Broker;
 
@@ -63,6 +63,22 @@ impl Drop for Judge {
                 self.began.elapsed().as_secs_f64()
             ));
         }
+    }
+}
+
+/// Looks until `check` gives something, and fails with `why` if that takes longer than `limit`. A judge waits for a
+/// condition, never for a time: the pause only leaves the processor to what is waited for.
+pub fn wait_for<T>(limit: Duration, why: impl FnOnce() -> String, mut check: impl FnMut() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        if Instant::now() >= deadline {
+            panic!("not within {limit:?}: {}", why());
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

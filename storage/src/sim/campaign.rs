@@ -7,11 +7,12 @@ use super::enumerate::{CrashPoint, Plan, Recording, enumerate, sample};
 use super::life::{End, Expected, Life, Script, judge, live};
 use super::params::Params;
 use super::rng::Rng;
+use super::shell;
 use super::workload::Counts;
 use crate::{PlantedFaults, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How much a campaign does per seed.
 #[derive(Debug, Clone, Copy)]
@@ -323,13 +324,5 @@ pub fn with_replay<T>(test: &str, seed: u64, body: impl FnOnce() -> T) -> T {
             eprintln!("replay: SIM_SEED={seed} cargo test -p turgo-storage --test {test} -- --nocapture");
             resume_unwind(payload)
         }
-    }
-}
-
-/// The only look at a real clock: how long a test may still run.
-mod shell {
-    /// The time now.
-    pub fn now() -> super::Instant {
-        super::Instant::now()
     }
 }

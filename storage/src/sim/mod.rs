@@ -15,6 +15,7 @@ pub mod model;
 pub mod params;
 pub mod remap;
 pub mod rng;
+mod shell;
 #[cfg(test)]
 mod toy_tests;
 pub mod watch;
