@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -177,6 +178,16 @@ fn read(endpoint: &str, topic: &str) -> (usize, Newest) {
     (count, newest)
 }
 
+/// True for what the cleaner writes: `OFFSET.GENERATION.seg` of a generation above the first.
+fn is_output(path: &Path) -> bool {
+    let name = path
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name.split_once('.')
+        .is_some_and(|(_, generation)| generation.bytes().any(|digit| digit != b'0'))
+}
+
 /// Every key comes to what was written last; a deleted one may be gone altogether.
 fn compare(found: &Newest, newest: &Newest) {
     for (key, value) in newest {
@@ -210,17 +221,30 @@ fn kills_amid_compaction_lose_no_newest_value() {
     let mut random = Random(0x5eed);
     let (mut serial, mut newest, mut kills) = (0, Newest::new(), 0);
     for round in 0..6 {
-        write(
-            broker.endpoint(),
-            &topic,
-            4000,
-            &mut serial,
-            &mut random,
-            &mut newest,
-        );
+        let before = broker.segment_files();
+        let mut write = |count| {
+            write(
+                broker.endpoint(),
+                &topic,
+                count,
+                &mut serial,
+                &mut random,
+                &mut newest,
+            )
+        };
+        write(4000);
         if round < 5 {
-            // A pass begins within 50 ms and takes a while: this hits every part of it sooner or later.
-            std::thread::sleep(Duration::from_millis(random.below(150)));
+            // Once the cleaner has begun so many outputs: this hits other parts of a pass in each round. It may need
+            // more than was written, as codecs decide when a segment closes.
+            let outputs = 1 + round % 3;
+            for more in 0.. {
+                let files = broker.segment_files();
+                if files.difference(&before).filter(|path| is_output(path)).count() >= outputs {
+                    break;
+                }
+                assert!(more < 200, "the cleaner never began {outputs} outputs");
+                write(200);
+            }
             broker.kill();
             broker.restart();
             kills += 1;

@@ -15,7 +15,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use turgo_net::ErrorCode;
-use turgo_net::records::BatchBuilder;
+use turgo_net::records::{BatchBuilder, BatchView};
 use turgo_storage::env::{Class, Env};
 use turgo_storage::{AppendError, ProducerEntry};
 
@@ -42,22 +42,11 @@ pub(crate) struct Writer {
 impl Writer {
     /// The producer of a transactional batch; `None` for any other, and for what is no batch.
     pub fn of(records: Option<&[u8]>) -> Option<Writer> {
-        const MAGIC: usize = 16;
-        const ATTRIBUTES_LOW: usize = 22;
-        const TRANSACTIONAL: u8 = 1 << 4;
-        let header = records?.get(..61)?;
-        if header[MAGIC] != 2 || header[ATTRIBUTES_LOW] & TRANSACTIONAL == 0 {
-            return None;
-        }
-        let number = |from: usize, bytes: usize| {
-            header[from..from + bytes]
-                .iter()
-                .fold(0_u64, |n, b| n << 8 | u64::from(*b))
-        };
-        Some(Writer {
-            producer_id: number(43, 8) as i64,
-            epoch: number(51, 2) as i16,
-            sequence: number(53, 4) as i32,
+        let batch = BatchView::first(records?).ok()?;
+        batch.attributes().is_transactional().then(|| Writer {
+            producer_id: batch.producer_id(),
+            epoch: batch.producer_epoch(),
+            sequence: batch.base_sequence(),
         })
     }
 
@@ -668,6 +657,10 @@ mod tests {
             })
         );
         assert_eq!(Writer::of(Some(&bytes[..60])), None);
+        // Told before anything is checked.
+        let mut damaged = bytes.clone();
+        damaged[17] ^= 1;
+        assert_eq!(Writer::of(Some(&damaged)), Writer::of(Some(&bytes)));
         assert_eq!(Writer::of(None), None);
         let mut plain = BatchBuilder::new().producer(77, 3, 12);
         plain.push(0, None, Some(b"v"), &[]).expect("fits");

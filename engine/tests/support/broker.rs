@@ -1,6 +1,6 @@
 //! A broker as a judge sees it: an endpoint that can be killed and started again on its data.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -74,6 +74,27 @@ impl Broker {
         broker.spawn();
         broker.wait_ready();
         broker
+    }
+
+    /// Names of the segment files in the data directory now; none of an external broker's.
+    pub fn segment_files(&self) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        let Home::Own { dir, .. } = &self.home else {
+            return found;
+        };
+        let mut dirs = vec![dir.path().join("data/topics")];
+        while let Some(dir) = dirs.pop() {
+            // What goes away while it is looked at is not there.
+            for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match path.extension() {
+                    Some(kind) if kind == "seg" => drop(found.insert(path)),
+                    Some(_) => {}
+                    None => dirs.push(path),
+                }
+            }
+        }
+        found
     }
 
     pub fn endpoint(&self) -> &str {
