@@ -17,7 +17,7 @@ use turgo_storage::env::{Class, Env};
 use crate::configs::{NodeSettings, ResourceType};
 use crate::groups::consumer::cluster::{Cluster, Overrides, TopicInfo};
 use crate::groups::messages::{Caller, Request, Response};
-use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Ticket, codes};
+use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Stats, Ticket, codes};
 use crate::shard::Shard;
 use crate::shard::partition::Partition;
 use crate::shard::replay::replay;
@@ -330,17 +330,13 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Groups and members on this core.
-    pub fn group_counts(&self) -> (usize, usize) {
-        let hosts = self.groups.hosts.borrow();
-        let stats: Vec<_> = hosts
-            .values()
-            .map(|host| host.coordinator.borrow().stats())
-            .collect();
-        (
-            stats.iter().map(|s| s.groups).sum(),
-            stats.iter().map(|s| s.members).sum(),
-        )
+    /// Counts of all coordinators of this core.
+    pub fn group_stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for host in self.groups.hosts.borrow().values() {
+            sum.add(&host.coordinator.borrow().stats());
+        }
+        sum
     }
 
     /// Answers everyone who waits for a coordinator: the node is stopping.
@@ -354,18 +350,7 @@ impl<E: Env> Shard<E> {
     fn group_config(&self) -> Config {
         let metadata = self.metadata();
         let node = NodeSettings::resolve(&metadata.layers(self.node.id, &self.node.static_configs));
-        Config {
-            min_session_timeout_ms: node.group_min_session_timeout_ms,
-            max_session_timeout_ms: node.group_max_session_timeout_ms,
-            initial_rebalance_delay_ms: node.group_initial_rebalance_delay_ms,
-            max_size: usize::try_from(node.group_max_size).unwrap_or(0),
-            consumer: node.consumer_groups,
-            offset_metadata_max: node.offset_metadata_max_bytes as usize,
-            offsets_retention_ms: node.offsets_retention_ms,
-            retention_check_interval_ms: i64::try_from(node.offsets_retention_check_interval_ms)
-                .unwrap_or(i64::MAX),
-            ..Config::default()
-        }
+        node.groups()
     }
 
     /// Lets the coordinator take one event and carries out what it decides.

@@ -12,6 +12,7 @@ use turgo_storage::{Pressure, Summary};
 
 use crate::shell::CoreReport as Report;
 use crate::stats::GAUGES;
+use crate::txn::TxnState;
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
 
@@ -29,6 +30,8 @@ pub fn render(reports: &[Report], uptime: Duration) -> String {
     counters(&mut out, reports);
     requests(&mut out, reports);
     latencies(&mut out, reports);
+    groups(&mut out, reports);
+    transactions(&mut out, reports);
     store(&mut out, reports);
     out
 }
@@ -108,12 +111,88 @@ fn summary(out: &mut String, name: &str, labels: &str, histogram: &Histogram<u64
     let _ = writeln!(out, "{name}_count{{{labels}}} {}", histogram.len());
 }
 
+/// One series per core.
+fn plain(out: &mut String, reports: &[Report], name: &str, kind: &str, value: &dyn Fn(&Report) -> u64) {
+    let _ = writeln!(out, "# TYPE turgo_{name} {kind}");
+    for (shard, report) in reports.iter().enumerate() {
+        let _ = writeln!(out, "turgo_{name}{{shard=\"{shard}\"}} {}", value(report));
+    }
+}
+
+/// One gauge per core and state.
+fn by_state(
+    out: &mut String,
+    reports: &[Report],
+    name: &str,
+    counts: &dyn Fn(&Report) -> Vec<(&str, usize)>,
+) {
+    let _ = writeln!(out, "# TYPE turgo_{name} gauge");
+    for (shard, report) in reports.iter().enumerate() {
+        for (state, count) in counts(report) {
+            let _ = writeln!(out, "turgo_{name}{{shard=\"{shard}\",state=\"{state}\"}} {count}");
+        }
+    }
+}
+
+fn groups(out: &mut String, reports: &[Report]) {
+    by_state(out, reports, "groups", &|r| {
+        let classic = ["Empty", "PreparingRebalance", "CompletingRebalance", "Stable"];
+        let mut counts: Vec<_> = classic.into_iter().zip(r.groups.groups_by_state).collect();
+        counts.push(("Consumer", r.groups.consumer_groups));
+        counts
+    });
+    let mut one = |name, kind, value: &dyn Fn(&Report) -> u64| plain(out, reports, name, kind, value);
+    one("group_members", "gauge", &|r| r.groups.members as u64);
+    one("group_offsets", "gauge", &|r| r.groups.offsets as u64);
+    one("group_rebalances_total", "counter", &|r| r.groups.rebalances);
+    one("group_members_expired_total", "counter", &|r| {
+        r.groups.expired_members
+    });
+    one("group_offset_commits_total", "counter", &|r| r.groups.commits);
+    one("group_offsets_expired_total", "counter", &|r| {
+        r.groups.expired_offsets
+    });
+    one("group_appends_failed_total", "counter", &|r| {
+        r.groups.failed_appends
+    });
+    one("group_records_unreadable_total", "counter", &|r| {
+        r.groups.bad_records
+    });
+}
+
+fn transactions(out: &mut String, reports: &[Report]) {
+    by_state(out, reports, "transactions", &|r| {
+        TxnState::ALL
+            .map(TxnState::name)
+            .into_iter()
+            .zip(r.txns.by_state)
+            .collect()
+    });
+    let mut one = |name, kind, value: &dyn Fn(&Report) -> u64| plain(out, reports, name, kind, value);
+    one("transaction_markers_pending", "gauge", &|r| {
+        r.markers_pending as u64
+    });
+    one("transaction_requests_waiting", "gauge", &|r| {
+        r.txns.waiting as u64
+    });
+    one("transactions_committed_total", "counter", &|r| r.txns.commits);
+    one("transactions_aborted_total", "counter", &|r| r.txns.aborts);
+    one("transactions_timed_out_total", "counter", &|r| r.txns.timeouts);
+    one("transactions_fenced_total", "counter", &|r| r.txns.fences);
+    one("transactional_ids_expired_total", "counter", &|r| {
+        r.txns.expired_ids
+    });
+    one("transaction_appends_failed_total", "counter", &|r| {
+        r.txns.failed_appends
+    });
+    one("transaction_records_unreadable_total", "counter", &|r| {
+        r.txns.bad_records
+    });
+}
+
 fn store(out: &mut String, reports: &[Report]) {
     let mut gauge = |name: &str, kind: &str, value: &dyn Fn(&Report) -> u64| {
-        let _ = writeln!(out, "# TYPE turgo_{name} {kind}");
-        for (shard, report) in reports.iter().enumerate() {
-            let _ = writeln!(out, "turgo_{name}{{shard=\"{shard}\"}} {}", value(report));
-        }
+        plain(out, reports, name, kind, value);
     };
     gauge("journal_groups_total", "counter", &|r| r.store.groups);
     gauge("journal_batches_total", "counter", &|r| r.store.batches);

@@ -33,12 +33,15 @@ const MARKER_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 /// Coordinators of one core, by partition of the internal topic.
 pub struct Txns<E: Env> {
     hosts: RefCell<HashMap<PartitionId, Rc<Host<E>>>>,
+    /// Partitions whose marker is not written yet.
+    markers_pending: Cell<usize>,
 }
 
 impl<E: Env> Default for Txns<E> {
     fn default() -> Self {
         Txns {
             hosts: RefCell::default(),
+            markers_pending: Cell::new(0),
         }
     }
 }
@@ -214,22 +217,16 @@ impl<E: Env> Shard<E> {
         }
     }
 
+    /// Partitions whose markers the coordinators of this core have decided on and not yet seen written.
+    pub fn markers_pending(&self) -> usize {
+        self.txns.markers_pending.get()
+    }
+
     /// Counts of all coordinators of this core.
     pub fn txn_stats(&self) -> Stats {
-        let hosts = self.txns.hosts.borrow();
         let mut sum = Stats::default();
-        for host in hosts.values() {
-            let one = host.coordinator.borrow().stats();
-            sum.ids += one.ids;
-            sum.open += one.open;
-            sum.completing += one.completing;
-            sum.waiting += one.waiting;
-            sum.commits += one.commits;
-            sum.aborts += one.aborts;
-            sum.timeouts += one.timeouts;
-            sum.expired_ids += one.expired_ids;
-            sum.bad_records += one.bad_records;
-            sum.failed_appends += one.failed_appends;
+        for host in self.txns.hosts.borrow().values() {
+            sum.add(&host.coordinator.borrow().stats());
         }
         sum
     }
@@ -363,6 +360,8 @@ impl<E: Env> Shard<E> {
             .into_iter()
             .flat_map(|(topic, partitions)| partitions.into_iter().map(move |p| (topic.clone(), p)))
             .collect();
+        let pending = &self.txns.markers_pending;
+        pending.set(pending.get() + missing.len());
         loop {
             let mut by_core: Vec<Vec<MarkerWrite>> = Vec::new();
             by_core.resize_with(self.cores, Vec::new);
@@ -393,10 +392,12 @@ impl<E: Env> Shard<E> {
                     None => again.extend(writes),
                 }
             }
+            pending.set(pending.get() + again.len() - missing.len());
             if again.is_empty() {
                 return true;
             }
             if self.stopping.get() || host.resigned.get() {
+                pending.set(pending.get() - again.len());
                 return false;
             }
             missing = again

@@ -95,6 +95,27 @@ pub struct Stats {
     pub failed_appends: u64,
 }
 
+impl Stats {
+    /// Adds another coordinator's.
+    pub fn add(&mut self, other: &Stats) {
+        self.groups += other.groups;
+        self.members += other.members;
+        for (sum, more) in self.groups_by_state.iter_mut().zip(other.groups_by_state) {
+            *sum += more;
+        }
+        self.consumer_groups += other.consumer_groups;
+        self.consumer_members += other.consumer_members;
+        self.offsets += other.offsets;
+        self.bad_records += other.bad_records;
+        self.foreign_records += other.foreign_records;
+        self.rebalances += other.rebalances;
+        self.expired_members += other.expired_members;
+        self.commits += other.commits;
+        self.expired_offsets += other.expired_offsets;
+        self.failed_appends += other.failed_appends;
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Loading,

@@ -82,6 +82,12 @@ pub struct Report {
     pub partitions: usize,
     /// Topics of the cluster.
     pub topics: usize,
+    /// Of the core's group coordinators.
+    pub groups: crate::groups::Stats,
+    /// Of the core's transaction coordinators.
+    pub txns: crate::txn::Stats,
+    /// Partitions whose markers those have not seen written yet.
+    pub markers_pending: usize,
 }
 
 static KNOWN: OnceLock<(Layout, Arc<Node>)> = OnceLock::new();
@@ -442,6 +448,9 @@ fn housekeeping(shard: Rc<Shard<GlommioEnv>>, connections: Rc<Connections>, shar
                 store: shard.store.metrics(),
                 partitions: shard.partition_count(),
                 topics: shard.metadata().topic_count(),
+                groups: shard.group_stats(),
+                txns: shard.txn_stats(),
+                markers_pending: shard.markers_pending(),
             };
             *shared.reports[shard.index].lock().expect("no holder panics") = Some(report);
         }

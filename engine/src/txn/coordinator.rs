@@ -67,6 +67,8 @@ pub struct Stats {
     pub ids: usize,
     /// Transactions open.
     pub open: usize,
+    /// Transactional ids by the state of their transaction, in the order of [`TxnState::ALL`].
+    pub by_state: [usize; 6],
     /// Transactions whose markers are being written.
     pub completing: usize,
     /// Requests that wait.
@@ -77,12 +79,34 @@ pub struct Stats {
     pub aborts: u64,
     /// Of those, because they took too long.
     pub timeouts: u64,
+    /// Of those, because another instance of the producer began anew.
+    pub fences: u64,
     /// Ids removed because nobody used them.
     pub expired_ids: u64,
     /// Records that could not be read while loading, and were skipped.
     pub bad_records: u64,
     /// Appends that failed.
     pub failed_appends: u64,
+}
+
+impl Stats {
+    /// Adds another coordinator's.
+    pub fn add(&mut self, other: &Stats) {
+        self.ids += other.ids;
+        self.open += other.open;
+        for (sum, more) in self.by_state.iter_mut().zip(other.by_state) {
+            *sum += more;
+        }
+        self.completing += other.completing;
+        self.waiting += other.waiting;
+        self.commits += other.commits;
+        self.aborts += other.aborts;
+        self.timeouts += other.timeouts;
+        self.fences += other.fences;
+        self.expired_ids += other.expired_ids;
+        self.bad_records += other.bad_records;
+        self.failed_appends += other.failed_appends;
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,13 +254,27 @@ impl Coordinator {
         };
         match value.map(records::decode_value) {
             None => {
-                self.entries.remove(id.as_str());
+                self.forget(&id);
             }
             Some(Some(txn)) => {
-                self.entries.insert(id.into(), Entry::new(txn));
+                self.forget(&id);
+                self.know(id.into(), txn);
             }
             Some(None) => self.stats.bad_records += 1,
         }
+    }
+
+    /// A transactional id comes.
+    pub(super) fn know(&mut self, id: Rc<str>, txn: Txn) {
+        self.stats.by_state[txn.state as usize] += 1;
+        self.entries.insert(id, Entry::new(txn));
+    }
+
+    /// A transactional id goes.
+    fn forget(&mut self, id: &str) -> Option<Entry> {
+        let entry = self.entries.remove(id)?;
+        self.stats.by_state[entry.txn.state as usize] -= 1;
+        Some(entry)
     }
 
     /// All records have been replayed: requests are served from now on, and decided transactions are completed.
@@ -428,8 +466,10 @@ impl Coordinator {
                 self.open.remove(&(deadline(&entry.txn), id.clone()));
             }
             let entry = self.entries.get_mut(&id).expect("looked up above");
+            self.stats.by_state[entry.txn.state as usize] -= 1;
             entry.txn = next;
             let txn = &entry.txn;
+            self.stats.by_state[txn.state as usize] += 1;
             let producer = |(id, epoch)| {
                 Response::Producer(Producer {
                     error: ErrorCode::NONE,
@@ -458,12 +498,15 @@ impl Coordinator {
                             ticket,
                             response: producer(txn.after()),
                         }),
-                        EndReply::Fenced(ticket) => out.push(Effect::Reply {
-                            ticket,
-                            response: Response::Producer(Producer::refused(
-                                ErrorCode::CONCURRENT_TRANSACTIONS,
-                            )),
-                        }),
+                        EndReply::Fenced(ticket) => {
+                            self.stats.fences += 1;
+                            out.push(Effect::Reply {
+                                ticket,
+                                response: Response::Producer(Producer::refused(
+                                    ErrorCode::CONCURRENT_TRANSACTIONS,
+                                )),
+                            });
+                        }
                         EndReply::TimedOut => self.stats.timeouts += 1,
                     }
                 }
@@ -510,7 +553,7 @@ impl Coordinator {
             self.drain(now_ms, &id, out);
             let unborn = |e: &Entry| e.txn.epoch == -1 && e.pending.is_none() && e.waiting.is_empty();
             if self.entries.get(&id).is_some_and(unborn) {
-                self.entries.remove(&id);
+                self.forget(&id);
             }
         }
     }
@@ -587,7 +630,7 @@ impl Coordinator {
 
     /// The id is gone. Whoever asked meanwhile asks for one that nobody knows.
     fn remove(&mut self, now_ms: i64, id: &Rc<str>, out: &mut Vec<Effect>) {
-        let Some(entry) = self.entries.remove(id) else {
+        let Some(entry) = self.forget(id) else {
             return;
         };
         for waiting in entry.waiting {
@@ -679,6 +722,10 @@ impl Coordinator {
             }
         }
         assert_eq!(open, self.open, "deadlines of open transactions");
+        for state in TxnState::ALL {
+            let count = self.entries.values().filter(|e| e.txn.state == state).count();
+            assert_eq!(count, self.stats.by_state[state as usize], "ids in {state:?}");
+        }
         assert_eq!(waits, self.waits, "deadlines of waiting requests");
     }
 

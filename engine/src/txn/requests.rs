@@ -35,7 +35,7 @@ impl Coordinator {
                 .raise_epoch(init.timeout_ms, None, now_ms)
                 .expect("epochs are left");
             let id: Rc<str> = init.transactional_id.into();
-            self.entries.insert(id.clone(), Entry::new(txn));
+            self.know(id.clone(), txn);
             self.append(&id, Some(next), Op::Init(ticket), out);
             return Outcome::Done;
         };
