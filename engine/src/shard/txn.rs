@@ -25,6 +25,7 @@ use crate::shard::partition::Partition;
 use crate::shard::produce::Terms;
 use crate::sync::{Countdown, Filler};
 use crate::txn::messages::{AddPartitions, Level, Request, Response, TV0, TV2};
+use crate::txn::planted::{Bug, planted};
 
 /// Producers of a partition whose refused first sequences are remembered.
 const REFUSED: usize = 1_000;
@@ -361,6 +362,8 @@ impl<E: Env> Shard<E> {
                 Some(ErrorCode::INVALID_PRODUCER_EPOCH)
             } else if open {
                 None
+            } else if planted(Bug::OpenGate) {
+                None
             } else if !code.is_none() {
                 Some(produce_code(code, queued.terms.version))
             } else if gate.guard.borrow().cancelled.get() {
@@ -545,6 +548,9 @@ impl<E: Env> Shard<E> {
             };
             results.push((write.slot, error));
         }
+        if planted(Bug::EarlyMarkerAnswer) {
+            return results;
+        }
         done.wait().await;
         for in_force in in_force {
             in_force.await;
@@ -574,7 +580,7 @@ impl<E: Env> Shard<E> {
             } else {
                 write.producer_epoch >= entry.epoch
             };
-            if !valid {
+            if !valid && !planted(Bug::DoubledMarker) {
                 return Err(Some(ErrorCode::INVALID_PRODUCER_EPOCH));
             }
             if raises && idle && write.producer_epoch == entry.epoch {

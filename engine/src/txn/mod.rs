@@ -23,7 +23,7 @@ mod coordinator;
 mod deadlines;
 mod end;
 pub mod messages;
-mod planted;
+pub(crate) mod planted;
 mod records;
 mod requests;
 mod state;

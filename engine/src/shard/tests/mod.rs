@@ -1,5 +1,6 @@
 //! One core with its requests in the simulator: time and device are simulated, the rest is the broker's own code.
 
+mod crash;
 mod sessions;
 mod stall;
 
@@ -61,7 +62,17 @@ pub(crate) fn simulate_cores<F>(
     let main = {
         let env = env.clone();
         async move {
-            let shards = start(&env, memory_bytes, cores).await;
+            let config = move |index: usize| StoreConfig {
+                dir: format!("shard-{index}"),
+                shard: index as u32,
+                journal_file_bytes: 8 << 20,
+                prewrite_at_start: 0,
+                max_batch_bytes: 256 << 10,
+                group_bytes: 256 << 10,
+                memory_bytes,
+                ..StoreConfig::default()
+            };
+            let shards = start(&env, node(cores), config).await;
             test(env, shards.clone()).await;
             shards.iter().for_each(|shard| shard.release_waits());
             for shard in shards {
@@ -73,23 +84,17 @@ pub(crate) fn simulate_cores<F>(
     env.run(main).expect_done("simulation");
 }
 
-async fn start(env: &SimEnv, memory_bytes: u64, cores: usize) -> Vec<SimShard> {
-    let node = Arc::new(node(cores));
+/// Starts a node on what is on the disk, each core with the store that `config` says.
+pub(crate) async fn start(env: &SimEnv, node: Node, config: impl Fn(usize) -> StoreConfig) -> Vec<SimShard> {
+    let cores = node.cores;
+    let node = Arc::new(node);
     let mut shards = Vec::new();
     for index in 0..cores {
-        let config = StoreConfig {
-            dir: format!("shard-{index}"),
-            shard: index as u32,
-            journal_file_bytes: 8 << 20,
-            prewrite_at_start: 0,
-            max_batch_bytes: 256 << 10,
-            group_bytes: 256 << 10,
-            memory_bytes,
-            ..StoreConfig::default()
-        };
         let partitions = Rc::default();
         let listener = commit_listener(&partitions);
-        let (store, _) = Store::open(env.clone(), config, listener).await.expect("a store");
+        let (store, _) = Store::open(env.clone(), config(index), listener)
+            .await
+            .expect("a store");
         let outboxes = (0..cores).map(|_| Rc::default()).collect();
         let shard = Shard::new(index, env.clone(), node.clone(), store, partitions, outboxes);
         let ticking = Rc::downgrade(&shard);
@@ -127,7 +132,7 @@ fn random() -> [u8; 16] {
         .to_le_bytes()
 }
 
-fn node(cores: usize) -> Node {
+pub(crate) fn node(cores: usize) -> Node {
     Node {
         id: 1,
         cluster_id: crate::ids::uuid_text(&[7; 16]),
