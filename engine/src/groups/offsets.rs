@@ -10,7 +10,7 @@
 
 use super::planted::{Bug, planted};
 use super::records::OffsetValue;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::rc::Rc;
 
 /// Group, topic and partition.
@@ -123,17 +123,25 @@ impl OffsetStore {
         self.entry(group, topic, partition)?.committed()
     }
 
-    fn entry_mut(&mut self, group: &Rc<str>, topic: &str, partition: i32) -> (Rc<str>, &mut Entry) {
+    fn entry_mut(&mut self, group: &Rc<str>, topic: &str, partition: i32) -> &mut Entry {
         let topics = self.groups.entry(group.clone()).or_default();
-        let name = match topics.get_key_value(topic) {
-            Some((name, _)) => name.clone(),
-            None => topic.into(),
-        };
-        let partitions = topics.entry(name.clone()).or_default();
-        let before = partitions.len();
-        partitions.entry(partition).or_default();
-        self.len += partitions.len() - before;
-        (name, partitions.get_mut(&partition).expect("entered above"))
+        if !topics.contains_key(topic) {
+            topics.insert(topic.into(), Partitions::default());
+        }
+        let partitions = topics.get_mut(topic).expect("entered above");
+        match partitions.entry(partition) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(place) => {
+                self.len += 1;
+                place.insert(Entry::default())
+            }
+        }
+    }
+
+    /// The name of a topic of a group, shared; a copy if there is none.
+    fn shared(&self, group: &str, topic: &str) -> Rc<str> {
+        let known = self.groups.get(group).and_then(|topics| topics.get_key_value(topic));
+        known.map_or_else(|| topic.into(), |(name, _)| name.clone())
     }
 
     /// Changes an entry that exists, and removes it if nothing is left of it.
@@ -171,13 +179,12 @@ impl OffsetStore {
         producer_id: Option<i64>,
         value: Option<OffsetValue>,
     ) -> (Rc<str>, i32) {
-        let (topic, entry) = self.entry_mut(group, topic, partition);
-        entry.staged.push(Staged {
+        self.entry_mut(group, topic, partition).staged.push(Staged {
             token,
             producer_id,
             value,
         });
-        (topic, partition)
+        (self.shared(group, topic), partition)
     }
 
     /// Append `token` is committed: the oldest write it staged for the slot takes effect.
@@ -232,7 +239,7 @@ impl OffsetStore {
             }
             return;
         };
-        let (name, entry) = self.entry_mut(group, topic, partition);
+        let entry = self.entry_mut(group, topic, partition);
         let stored = Stored { value, record_offset };
         match producer_id {
             None => entry.committed = Some(stored),
@@ -241,6 +248,7 @@ impl OffsetStore {
                     Some((_, before)) => *before = stored,
                     None => entry.transactional.push((producer_id, stored)),
                 }
+                let name = self.shared(group, topic);
                 self.open
                     .entry(producer_id)
                     .or_default()

@@ -49,20 +49,20 @@ pub enum RecordError {
 
 /// What a record's key says the record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Key {
+pub enum Key<'a> {
     /// A committed offset of one partition.
     Offset {
         /// Group id.
-        group: String,
+        group: &'a str,
         /// Topic name.
-        topic: String,
+        topic: &'a str,
         /// Partition index.
         partition: i32,
     },
     /// The metadata of a classic group.
     Group {
         /// Group id.
-        group: String,
+        group: &'a str,
     },
     /// A record type that belongs to another coordinator (consumer, share and streams groups).
     Other(i16),
@@ -284,12 +284,12 @@ fn put_varint(out: &mut Vec<u8>, mut value: u32) {
 }
 
 /// Reads what a record is from its key.
-pub fn decode_key(key: &[u8]) -> Result<Key, RecordError> {
+pub fn decode_key(key: &[u8]) -> Result<Key<'_>, RecordError> {
     let mut cursor = Cursor { rest: key };
     match cursor.i16()? {
         0 | 1 => {
-            let group = cursor.string()?.to_owned();
-            let topic = cursor.string()?.to_owned();
+            let group = cursor.string()?;
+            let topic = cursor.string()?;
             Ok(Key::Offset {
                 group,
                 topic,
@@ -297,7 +297,7 @@ pub fn decode_key(key: &[u8]) -> Result<Key, RecordError> {
             })
         }
         2 => Ok(Key::Group {
-            group: cursor.string()?.to_owned(),
+            group: cursor.string()?,
         }),
         other => Ok(Key::Other(other)),
     }

@@ -28,14 +28,21 @@ impl Coordinator {
                     Some(value) => Some(records::decode_offset(value).ok()?),
                     None => None,
                 };
-                let group: Rc<str> = group.into();
-                let known = self.groups.contains_key(&group) || self.consumers.groups.contains_key(&group);
-                if value.is_some() && !known {
-                    self.add_simple_group(group.clone());
-                }
+                // A million of these may come: nothing is copied that is there already.
+                let known = match self.groups.get_key_value(group) {
+                    Some((id, _)) => Some(id.clone()),
+                    None => self.consumers.groups.get_key_value(group).map(|(id, _)| id.clone()),
+                };
+                let group = known.unwrap_or_else(|| {
+                    let id: Rc<str> = group.into();
+                    if value.is_some() {
+                        self.add_simple_group(id.clone());
+                    }
+                    id
+                });
                 self.offsets.load(
                     &group,
-                    &topic,
+                    topic,
                     partition,
                     record.producer_id,
                     value,

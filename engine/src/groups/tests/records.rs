@@ -41,8 +41,8 @@ fn offset_commit_is_byte_for_byte_as_kafka_writes_it() {
     assert_eq!(record.value.as_deref(), Some(&hex(OFFSET)[..]));
     assert_eq!(decode_offset(&hex(OFFSET)), Ok(value));
     let key = Key::Offset {
-        group: "g1".into(),
-        topic: "t".into(),
+        group: "g1",
+        topic: "t",
         partition: 0,
     };
     assert_eq!(decode_key(&hex(OFFSET_KEY)), Ok(key));

@@ -281,7 +281,7 @@ impl Sim {
                     topic,
                     partition,
                 } => {
-                    let key = (group, topic, partition);
+                    let key = (group.to_owned(), topic.to_owned(), partition);
                     match &record.value {
                         Some(value) => {
                             self.committed
@@ -295,11 +295,11 @@ impl Sim {
                 Key::Group { group } => match &record.value {
                     Some(value) => {
                         let generation = decode_group(value).expect("our own value").generation;
-                        self.stored.entry(group).or_default().insert(generation);
+                        self.stored.entry(group.to_owned()).or_default().insert(generation);
                     }
                     None => {
-                        self.stored.remove(&group);
-                        self.highest.remove(&group);
+                        self.stored.remove(group);
+                        self.highest.remove(group);
                     }
                 },
                 Key::Other(kind) => panic!("a record of kind {kind}"),
