@@ -8,6 +8,9 @@ use regex::{Regex, RegexBuilder};
 /// Bytes a compiled pattern may take.
 const COMPILED_BYTES: usize = 1 << 20;
 
+/// Times that a part may be repeated by a count, in RE2 as here.
+const REPEATS: u32 = 1_000;
+
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern(Regex);
@@ -16,6 +19,9 @@ impl Pattern {
     /// Compiles; the error says what is wrong, in one line.
     pub fn compile(text: &str) -> Result<Pattern, String> {
         let text = unquote(text);
+        if repeats(&text) {
+            return Err(format!("invalid repeat count: more than {REPEATS}"));
+        }
         // On its own first: a parenthesis too many must not close ours.
         build(&text)?;
         build(&format!(r"\A(?:{text})\z")).map(Pattern)
@@ -41,6 +47,39 @@ fn build(text: &str) -> Result<Regex, String> {
                 last.trim_start_matches("error:").trim().to_owned()
             }
         })
+}
+
+/// Whether a part is repeated more than [`REPEATS`] times by a count.
+fn repeats(text: &str) -> bool {
+    let mut rest = text;
+    let (mut class, mut escaped) = (0, false);
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\\' => {
+                let name = rest.chars().next();
+                rest = &rest[name.map_or(0, char::len_utf8)..];
+                // What stands in braces behind these names a character or a class.
+                escaped = matches!(name, Some('x' | 'p' | 'P' | 'u' | 'U'));
+                continue;
+            }
+            '[' => class += 1,
+            ']' if class > 0 => class -= 1,
+            '{' if class == 0 && !escaped => {
+                let counts = rest.split('}').next().unwrap_or_default();
+                let above = |count: &str| {
+                    let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+                    digits && count.parse::<u32>().map_or(true, |count| count > REPEATS)
+                };
+                if counts.split(',').any(above) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        escaped = false;
+    }
+    false
 }
 
 /// `\Q` to `\E` (or the end) taken literally.
@@ -98,6 +137,15 @@ mod tests {
     }
 
     #[test]
+    fn only_counts_of_repeats_are_bounded() {
+        assert!(matches(r"\x{10000}a{2}", "\u{10000}aa"));
+        assert!(matches("[{1001}]+", "{1001}"));
+        assert!(matches(r"a\{1001\}", "a{1001}"));
+        assert!(matches(r"\pL{2}", "ab"));
+        assert!(matches("a{1000}", &"a".repeat(1_000)));
+    }
+
+    #[test]
     fn bad_patterns_are_refused_in_one_line() {
         for bad in [
             "[",
@@ -110,6 +158,9 @@ mod tests {
             r"(a)\1",
             "(?=a)",
             "a{1000}{1000}",
+            "a{1001}",
+            "a{0,1001}",
+            "a{99999999999}",
         ] {
             let error = Pattern::compile(bad).expect_err(bad);
             assert!(!error.is_empty() && !error.contains('\n'), "{bad}: {error:?}");
