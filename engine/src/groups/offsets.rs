@@ -140,7 +140,10 @@ impl OffsetStore {
 
     /// The name of a topic of a group, shared; a copy if there is none.
     fn shared(&self, group: &str, topic: &str) -> Rc<str> {
-        let known = self.groups.get(group).and_then(|topics| topics.get_key_value(topic));
+        let known = self
+            .groups
+            .get(group)
+            .and_then(|topics| topics.get_key_value(topic));
         known.map_or_else(|| topic.into(), |(name, _)| name.clone())
     }
 

@@ -31,7 +31,11 @@ impl Coordinator {
                 // A million of these may come: nothing is copied that is there already.
                 let known = match self.groups.get_key_value(group) {
                     Some((id, _)) => Some(id.clone()),
-                    None => self.consumers.groups.get_key_value(group).map(|(id, _)| id.clone()),
+                    None => self
+                        .consumers
+                        .groups
+                        .get_key_value(group)
+                        .map(|(id, _)| id.clone()),
                 };
                 let group = known.unwrap_or_else(|| {
                     let id: Rc<str> = group.into();
@@ -40,14 +44,8 @@ impl Coordinator {
                     }
                     id
                 });
-                self.offsets.load(
-                    &group,
-                    topic,
-                    partition,
-                    record.producer_id,
-                    value,
-                    record.offset,
-                );
+                self.offsets
+                    .load(&group, topic, partition, record.producer_id, value, record.offset);
             }
             Key::Group { group } => {
                 let id: Rc<str> = group.into();

@@ -295,7 +295,10 @@ impl Sim {
                 Key::Group { group } => match &record.value {
                     Some(value) => {
                         let generation = decode_group(value).expect("our own value").generation;
-                        self.stored.entry(group.to_owned()).or_default().insert(generation);
+                        self.stored
+                            .entry(group.to_owned())
+                            .or_default()
+                            .insert(generation);
                     }
                     None => {
                         self.stored.remove(group);
