@@ -5,6 +5,8 @@
 //! samples is not told (10 / (1 - q) of them are enough: 100,000 for p99.99), and one that falls among the values
 //! beyond 60 s says so instead of naming a number.
 
+use std::cmp::Ordering;
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +76,34 @@ impl Latency {
         self.hist.add(&other.hist).expect("same bounds");
         self.overflow += other.overflow;
         self.negative += other.negative;
+    }
+
+    /// An empty one whose memory is there already: nothing stalls while it fills.
+    pub fn touched() -> Latency {
+        let mut latency = Latency::new();
+        latency.clear();
+        latency
+    }
+
+    /// What was counted, and begins anew.
+    pub fn take(&mut self) -> Sparse {
+        let counts = if self.hist.is_empty() {
+            Vec::new()
+        } else {
+            let each = self.hist.iter_recorded();
+            each.map(|v| (v.value_iterated_to(), v.count_at_value()))
+                .collect()
+        };
+        let taken = Sparse {
+            counts,
+            overflow: self.overflow,
+            negative: self.negative,
+        };
+        if !taken.counts.is_empty() {
+            self.hist.reset();
+        }
+        (self.overflow, self.negative) = (0, 0);
+        taken
     }
 
     /// Forgets everything.
@@ -186,6 +216,97 @@ impl Latency {
     }
 }
 
+/// The counts of a [`Latency`] without its empty places: what is sent between threads and kept for each interval, as a
+/// long run has thousands of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sparse {
+    /// Values, rising, and how many of each.
+    counts: Vec<(u64, u64)>,
+    overflow: u64,
+    negative: u64,
+}
+
+impl Sparse {
+    /// Adds all of `other`.
+    pub fn add(&mut self, other: &Sparse) {
+        self.overflow += other.overflow;
+        self.negative += other.negative;
+        if self.counts.is_empty() {
+            self.counts.clone_from(&other.counts);
+            return;
+        }
+        let mut merged = Vec::with_capacity(self.counts.len() + other.counts.len());
+        let (mut mine, mut theirs) = (self.counts.iter().peekable(), other.counts.iter().peekable());
+        while let (Some(a), Some(b)) = (mine.peek(), theirs.peek()) {
+            match a.0.cmp(&b.0) {
+                Ordering::Less => merged.extend(mine.next()),
+                Ordering::Greater => merged.extend(theirs.next()),
+                Ordering::Equal => {
+                    merged.push((a.0, a.1 + b.1));
+                    (mine.next(), theirs.next());
+                }
+            }
+        }
+        merged.extend(mine);
+        merged.extend(theirs);
+        self.counts = merged;
+    }
+
+    /// Samples.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().map(|(_, n)| n).sum::<u64>() + self.overflow
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.overflow == 0
+    }
+
+    /// Mean of the values within range, ns; 0 when empty.
+    pub fn mean(&self) -> f64 {
+        let (sum, n) = self.counts.iter().fold((0.0, 0), |(sum, n), (value, count)| {
+            (sum + *value as f64 * *count as f64, n + count)
+        });
+        if n == 0 { 0.0 } else { sum / n as f64 }
+    }
+
+    /// Largest value.
+    pub fn max(&self) -> Quantile {
+        match (self.overflow, self.counts.last()) {
+            (0, None) => Quantile::Unknown,
+            (0, Some((value, _))) => Quantile::Ns(*value),
+            _ => Quantile::Beyond,
+        }
+    }
+
+    /// Quantile `q` however few samples there are.
+    pub fn raw_quantile(&self, q: f64) -> Quantile {
+        let count = self.count();
+        if count == 0 {
+            return Quantile::Unknown;
+        }
+        let rank = ((q * count as f64).ceil() as u64).clamp(1, count);
+        let mut passed = 0;
+        for (value, n) in &self.counts {
+            passed += n;
+            if passed >= rank {
+                return Quantile::Ns(*value);
+            }
+        }
+        Quantile::Beyond
+    }
+
+    /// The same as a histogram.
+    pub fn expand(&self) -> Latency {
+        let mut latency = Latency::new();
+        for (value, n) in &self.counts {
+            latency.record_n(*value, *n);
+        }
+        (latency.overflow, latency.negative) = (self.overflow, self.negative);
+        latency
+    }
+}
+
 /// Samples that quantile `q` needs to be told.
 pub fn needed(q: f64) -> f64 {
     // Rounded: 10 / (1 - 0.99) is 999.999... in floating point.
@@ -276,6 +397,36 @@ mod tests {
         fast.record_n(1_000_000, 9_900);
         fast.add(&slow);
         assert!(matches!(fast.quantile(0.95), Quantile::Ns(v) if v < 1_100_000));
+    }
+
+    #[test]
+    fn sparse_counts_tell_the_same_and_add_up_the_same() {
+        let (mut a, mut b, mut whole) = (Latency::touched(), Latency::touched(), Latency::new());
+        let mut sum = Sparse::default();
+        for round in 0..4u64 {
+            for i in 0..5000u64 {
+                let v = (i * 7_919_000 * (round + 1)) % 61_000_000_000;
+                if i % 3 == 0 {
+                    a.record(v)
+                } else {
+                    b.record(v)
+                }
+                whole.record(v);
+            }
+            sum.add(&a.take());
+            sum.add(&b.take());
+            assert!(a.is_empty() && b.is_empty());
+        }
+        assert_eq!(sum.count(), whole.count());
+        assert!(sum.overflow > 0 && !sum.is_empty() && Sparse::default().is_empty());
+        for q in [0.0, 0.01, 0.5, 0.9, 0.99, 0.999, 1.0] {
+            assert_eq!(sum.raw_quantile(q), whole.raw_quantile(q), "{q}");
+        }
+        assert_eq!(sum.max(), whole.max());
+        let expanded = sum.expand();
+        assert_eq!(expanded.summary(), whole.summary());
+        assert!((sum.mean() / whole.mean() - 1.0).abs() < 1e-3);
+        assert_eq!(expanded.clone().take(), sum);
     }
 
     #[test]

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::latency::Latency;
+use crate::latency::{Latency, Sparse};
+
+/// Parts that a recorder keeps for intervals to come: answers reach back over two or three of them.
+const SPARE: usize = 4;
 
 /// Totals over the measured span.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +73,21 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Nothing counted; the memory for it is there already.
+    fn touched() -> Totals {
+        Totals {
+            response: Latency::touched(),
+            service: Latency::touched(),
+            slip: Latency::touched(),
+            lateness: Latency::touched(),
+            wait: Latency::touched(),
+            publish: Latency::touched(),
+            e2e: Latency::touched(),
+            delivery: Latency::touched(),
+            ..Totals::default()
+        }
+    }
+
     /// Adds all of `other`.
     pub fn add(&mut self, other: &Totals) {
         for (mine, theirs) in [
@@ -113,15 +131,15 @@ impl Totals {
     }
 }
 
-/// One interval's share of one worker.
+/// One interval's share of one worker: in full while it is counted, sparse once it is taken.
 #[derive(Debug, Clone, Default)]
-pub struct Part {
+pub struct Part<L = Sparse> {
     /// Response of records due in it.
-    pub response: Latency,
+    pub response: L,
     /// Lateness of records due in it.
-    pub lateness: Latency,
+    pub lateness: L,
     /// End to end of records due in it.
-    pub e2e: Latency,
+    pub e2e: L,
     /// Records due in it.
     pub due: u64,
     /// Acknowledgements that came in it.
@@ -151,6 +169,34 @@ impl Part {
         self.consumed_bytes += other.consumed_bytes;
         self.caught_up_bytes += other.caught_up_bytes;
         self.errors += other.errors;
+    }
+}
+
+impl Part<Latency> {
+    fn touched() -> Part<Latency> {
+        Part {
+            response: Latency::touched(),
+            lateness: Latency::touched(),
+            e2e: Latency::touched(),
+            ..Part::default()
+        }
+    }
+
+    /// What was counted, and begins anew.
+    fn take(&mut self) -> Part {
+        let take = std::mem::take::<u64>;
+        Part {
+            response: self.response.take(),
+            lateness: self.lateness.take(),
+            e2e: self.e2e.take(),
+            due: take(&mut self.due),
+            acked: take(&mut self.acked),
+            acked_bytes: take(&mut self.acked_bytes),
+            consumed: take(&mut self.consumed),
+            consumed_bytes: take(&mut self.consumed_bytes),
+            caught_up_bytes: take(&mut self.caught_up_bytes),
+            errors: take(&mut self.errors),
+        }
     }
 }
 
@@ -204,16 +250,19 @@ pub struct Recorder {
     /// The measured span.
     pub totals: Totals,
     span: Span,
-    parts: BTreeMap<u32, Part>,
+    parts: BTreeMap<u32, Part<Latency>>,
+    /// Empty parts for intervals to come: a thread that asked for fresh memory in each would be late each time.
+    spare: Vec<Part<Latency>>,
 }
 
 impl Recorder {
     /// Counts within `span`.
     pub fn new(span: Span) -> Recorder {
         Recorder {
-            totals: Totals::default(),
+            totals: Totals::touched(),
             span,
             parts: BTreeMap::new(),
+            spare: (0..SPARE).map(|_| Part::touched()).collect(),
         }
     }
 
@@ -222,9 +271,11 @@ impl Recorder {
         self.span = span;
     }
 
-    fn part(&mut self, at: u64) -> &mut Part {
+    fn part(&mut self, at: u64) -> &mut Part<Latency> {
         let index = self.span.index(at);
-        self.parts.entry(index).or_default()
+        let spare = &mut self.spare;
+        let fresh = || spare.pop().unwrap_or_else(Part::touched);
+        self.parts.entry(index).or_insert_with(fresh)
     }
 
     /// `n` records were due at `intended` and taken up at `now`.
@@ -320,7 +371,14 @@ impl Recorder {
 
     /// The parts counted since the last call, by interval.
     pub fn take_parts(&mut self) -> BTreeMap<u32, Part> {
-        std::mem::take(&mut self.parts)
+        let mut taken = BTreeMap::new();
+        while let Some((index, mut part)) = self.parts.pop_first() {
+            taken.insert(index, part.take());
+            if self.spare.len() < SPARE {
+                self.spare.push(part);
+            }
+        }
+        taken
     }
 }
 

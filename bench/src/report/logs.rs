@@ -28,7 +28,7 @@ pub fn hlog(raw: &Raw, to: &mut impl Write) -> std::io::Result<()> {
         let at = u64::from(*index) * raw.span.interval;
         let warmup = raw.span.start + at < raw.span.begin;
         for (name, latency) in [("response", &part.response), ("e2e", &part.e2e)] {
-            if latency.histogram().is_empty() {
+            if latency.is_empty() {
                 continue;
             }
             let tag = if warmup {
@@ -38,7 +38,7 @@ pub fn hlog(raw: &Raw, to: &mut impl Write) -> std::io::Result<()> {
             };
             let tag = Tag::new(&tag).ok_or_else(|| std::io::Error::other("a tag with a separator in it"))?;
             log.write_histogram(
-                latency.histogram(),
+                latency.expand().histogram(),
                 Duration::from_nanos(at),
                 Duration::from_nanos(raw.span.interval),
                 Some(tag),

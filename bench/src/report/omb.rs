@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Raw, Report};
-use crate::latency::{Latency, Quantile};
+use crate::latency::{Latency, Quantile, Sparse};
 
 const QUANTILES: [(&str, f64); 6] = [
     ("50pct", 0.5),
@@ -42,7 +42,7 @@ fn aggregated(out: &mut Map<String, Value>, name: &str, l: &Latency, unit: f64) 
     out.insert(format!("aggregated{name}Quantiles"), Value::Object(curve));
 }
 
-fn series(out: &mut Map<String, Value>, name: &str, parts: &[&Latency], unit: f64) {
+fn series(out: &mut Map<String, Value>, name: &str, parts: &[&Sparse], unit: f64) {
     out.insert(
         format!("{name}Avg"),
         json!(parts.iter().map(|l| l.mean() / unit).collect::<Vec<_>>()),
@@ -115,9 +115,9 @@ pub fn result(report: &Report, raw: &Raw) -> Value {
     out.insert("backlog".into(), json!(backlog));
     // The intervals have no histogram of acknowledged - enqueued of their own; where the generator is on time, response
     // is the same but for its lateness, so the series are of response and the aggregates exact.
-    let responses: Vec<&Latency> = measured.iter().map(|p| &p.response).collect();
-    let lateness: Vec<&Latency> = measured.iter().map(|p| &p.lateness).collect();
-    let e2e: Vec<&Latency> = measured.iter().map(|p| &p.e2e).collect();
+    let responses: Vec<&Sparse> = measured.iter().map(|p| &p.response).collect();
+    let lateness: Vec<&Sparse> = measured.iter().map(|p| &p.lateness).collect();
+    let e2e: Vec<&Sparse> = measured.iter().map(|p| &p.e2e).collect();
     series(&mut out, "publishLatency", &responses, MS);
     series(&mut out, "publishDelayLatency", &lateness, US);
     series(&mut out, "endToEndLatency", &e2e, MS);

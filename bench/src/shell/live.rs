@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::latency::{Latency, Quantile};
+use crate::latency::{Quantile, Sparse};
 use crate::stats::{Part, Span};
 
 use super::phase::Observer;
@@ -71,7 +71,7 @@ impl Live {
     }
 }
 
-fn ms(l: &Latency, q: f64) -> String {
+fn ms(l: &Sparse, q: f64) -> String {
     match l.raw_quantile(q) {
         Quantile::Ns(ns) => format!("{:.2}", ns as f64 / 1e6),
         Quantile::Beyond => ">60000".into(),

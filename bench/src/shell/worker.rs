@@ -95,6 +95,7 @@ pub(super) fn run(parts: WorkerParts) {
         let _ = rustix::thread::sched_setaffinity(None, &set);
     }
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    turgo_tuning::sched::prompt_turns();
     let news = parts.news.clone();
     let epoll = match epoll::create(epoll::CreateFlags::CLOEXEC) {
         Ok(fd) => fd,
