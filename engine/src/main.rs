@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: turgo_engine::shell::Allocator = turgo_engine::shell::Allocator;
 
 fn main() -> ExitCode {
     turgo_engine::cli::run(turgo_engine::shell::serve)

@@ -6,10 +6,12 @@
 //!
 //! [`tune`] is what `turgo tune` does: it compares settings of the machine with what a broker wants, changes them when
 //! told to, and takes that back. [`disk`] measures the device under the data. Both look through [`files`] and [`host`].
+//! [`sched`] is how a single thread asks for prompt turns.
 
 pub mod disk;
 pub mod files;
 pub mod host;
 pub mod preflight;
+pub mod sched;
 mod sys;
 pub mod tune;

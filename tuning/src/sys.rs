@@ -15,6 +15,43 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, Probe, opcode, types};
 
+/// Kernel's `struct sched_attr` in its first size, with the two clamps of later ones (sched_setattr(2)).
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+    util_min: u32,
+    util_max: u32,
+}
+
+/// Sets the slice of the calling thread's turns, ns, and keeps everything else about how it is scheduled.
+pub fn set_slice(ns: u64) -> io::Result<()> {
+    let mut attr = SchedAttr::default();
+    let size = std::mem::size_of::<SchedAttr>();
+    // SAFETY: the kernel writes at most `size` bytes of `attr`, which is that large and plain numbers throughout.
+    if unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &mut attr, size, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Real-time policies know no slice of this kind, and SCHED_DEADLINE takes the field for something else.
+    if attr.policy != libc::SCHED_OTHER as u32 && attr.policy != libc::SCHED_BATCH as u32 {
+        return Ok(());
+    }
+    attr.size = size as u32;
+    attr.runtime = ns;
+    // SAFETY: the kernel reads `size` bytes of `attr`.
+    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &attr, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// What a trial ring showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RingProbe {

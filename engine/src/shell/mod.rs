@@ -10,6 +10,8 @@ pub mod log;
 pub mod notify;
 mod sys;
 
+pub use sys::Allocator;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -211,7 +213,10 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
             .io_memory((memlock / (4 * n as u64)).clamp(64 << 10, 16 << 20) as usize)
             .ring_depth(RING_DEPTH)
             .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-            .spawn(move || core::run(args))
+            .spawn(move || {
+                turgo_tuning::sched::prompt_turns();
+                core::run(args)
+            })
             .map_err(|e| format!("core {index} does not start: {e}"))
     };
     // Core 0 makes the data directory ready; the others start when they know its layout.

@@ -1,11 +1,15 @@
 //! Kernel calls that neither the standard library nor the runtime offers.
 #![allow(unsafe_code)]
 
+mod allocator;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use bytes::Bytes;
 use glommio::net::{TcpListener, TcpStream};
+
+pub use allocator::Allocator;
 
 /// Pieces that one `sendmsg` takes (`IOV_MAX` of Linux).
 const IOV_MAX: usize = 1024;
