@@ -479,7 +479,7 @@ pub(crate) async fn write_whole<E: Env>(env: &E, path: &str, bytes: &[u8], sync:
     let file = env.open(path, OpenMode::Write).await?;
     file.allocate(pages(bytes.len()) as u64).await?;
     for (n, part) in bytes.chunks(WRITE_STEP).enumerate() {
-        let mut buf = env.buffer(pages(part.len()));
+        let mut buf = env.zeroed(pages(part.len()));
         buf.bytes_mut()[..part.len()].copy_from_slice(part);
         let len = buf.bytes().len();
         let (result, _) = file.write_at((n * WRITE_STEP) as u64, buf).await;

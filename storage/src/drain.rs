@@ -196,7 +196,9 @@ impl<E: Env> Core<E> {
                 created_ms: self.env.wall_ms(),
                 feature_bits: 0,
             };
-            buf.bytes_mut()[..SegmentHeader::BYTES].copy_from_slice(&header.encode().0);
+            let page = &mut buf.bytes_mut()[..head];
+            page[..SegmentHeader::BYTES].copy_from_slice(&header.encode().0);
+            page[SegmentHeader::BYTES..].fill(0);
         }
         let parts: Vec<&[u8]> = plan.parts.iter().map(AsRef::as_ref).collect();
         let crc = write_chunk(&mut buf.bytes_mut()[head..], &plan.spec, &plan.dir, &parts);
@@ -371,7 +373,7 @@ impl<E: Env> Core<E> {
         let path = segment::segment_path(&partition.id, segment.base_offset, segment.generation);
         let file = self.files.get(&self.env, segment.id, &path, true).await?;
         file.allocate(segment.end_position + bytes.len() as u64).await?;
-        let mut buf = self.env.buffer(bytes.len());
+        let mut buf = self.env.zeroed(bytes.len());
         buf.bytes_mut().copy_from_slice(&bytes);
         let (result, _) = file.write_at(segment.end_position, buf).await;
         match result? {

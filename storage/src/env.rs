@@ -53,8 +53,14 @@ pub trait Env: Clone + 'static {
     /// An aligned buffer that can be written to a file.
     type Buf: IoBuf;
 
-    /// A zeroed buffer of `len` bytes; `len` is a multiple of [`ALIGN`].
+    /// A buffer of `len` bytes, a multiple of [`ALIGN`], that may hold anything: its user writes every byte.
     fn buffer(&self, len: usize) -> Self::Buf;
+    /// A buffer of `len` zeros; `len` is a multiple of [`ALIGN`].
+    fn zeroed(&self, len: usize) -> Self::Buf {
+        let mut buf = self.buffer(len);
+        buf.bytes_mut().fill(0);
+        buf
+    }
     /// Runs `task` on this core until it ends or the environment goes away.
     fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static);
     /// Monotonic nanoseconds from an arbitrary start.

@@ -213,7 +213,7 @@ async fn write_manifest<E: Env>(env: &E, manifest: &Manifest, first: usize) -> R
         .await
         .map_err(io_error("opening the format file"))?;
     for copy in [first, (first + 1) % COPIES] {
-        let mut buf = env.buffer(ALIGN);
+        let mut buf = env.zeroed(ALIGN);
         buf.bytes_mut().copy_from_slice(&manifest.page(copy));
         let (result, _) = file.write_at((copy * ALIGN) as u64, buf).await;
         match result {

@@ -114,7 +114,9 @@ impl<E: Env> Output<E> {
                 created_ms: self.core.env.wall_ms(),
                 feature_bits: 0,
             };
-            buf.bytes_mut()[..SegmentHeader::BYTES].copy_from_slice(&header.encode().0);
+            let page = &mut buf.bytes_mut()[..head];
+            page[..SegmentHeader::BYTES].copy_from_slice(&header.encode().0);
+            page[SegmentHeader::BYTES..].fill(0);
         }
         let (base_offset, last_offset, leader_epoch, max_timestamp, batch_count) = self.open;
         let spec = ChunkSpec {
@@ -213,7 +215,7 @@ impl<E: Env> Output<E> {
         let bytes = footer.encode(self.segment.end_position);
         file.allocate(self.segment.end_position + bytes.len() as u64)
             .await?;
-        let mut buf = self.core.env.buffer(bytes.len());
+        let mut buf = self.core.env.zeroed(bytes.len());
         buf.bytes_mut().copy_from_slice(&bytes);
         self.write(&file, self.segment.end_position, buf, bytes.len())
             .await?;

@@ -160,7 +160,7 @@ pub fn chunk_len(dir_count: usize, data_len: usize) -> usize {
     pages(ChunkHeader::BYTES + dir_count * DirEntry::BYTES + data_len)
 }
 
-/// Writes a chunk into a zeroed buffer of exactly [`chunk_len`] bytes; `data` are its batches, in parts. Returns the
+/// Writes a chunk into a buffer of exactly [`chunk_len`] bytes, pad included; `data` are its batches, in parts. Returns the
 /// CRC of its header.
 pub fn write_chunk(buf: &mut [u8], spec: &ChunkSpec, dir: &[DirEntry], data: &[&[u8]]) -> u32 {
     let data_len: usize = data.iter().map(|part| part.len()).sum();
@@ -179,6 +179,7 @@ pub fn write_chunk(buf: &mut [u8], spec: &ChunkSpec, dir: &[DirEntry], data: &[&
         buf[at..at + part.len()].copy_from_slice(part);
         at += part.len();
     }
+    buf[at..].fill(0);
     let header = ChunkHeader {
         flags: 0,
         segment_id: spec.segment_id,

@@ -341,7 +341,7 @@ impl Journal {
     }
 }
 
-/// Writes a group into a zeroed buffer of `header.total_len` bytes. Returns the CRC of its header.
+/// Writes a group into a buffer of `header.total_len` bytes, pads included. Returns the CRC of its header.
 pub(crate) fn encode(group: &Group, mut header: GroupHeader, buf: &mut [u8]) -> u32 {
     assert_eq!(
         buf.len(),
@@ -368,9 +368,11 @@ pub(crate) fn encode(group: &Group, mut header: GroupHeader, buf: &mut [u8]) -> 
         buf[at..at + FrameHeader::BYTES].copy_from_slice(&image.encode().0);
         at += FrameHeader::BYTES;
         buf[at..at + payload.len()].copy_from_slice(payload);
+        buf[at + payload.len()..at + crate::format::pad8(payload.len())].fill(0);
         at += crate::format::pad8(payload.len());
     }
     assert_eq!(at, group.used, "group size miscounted");
+    buf[at..].fill(0);
     header.body_crc = crc(&buf[GroupHeader::BYTES..at]);
     let (image, crc) = header.encode();
     buf[..GroupHeader::BYTES].copy_from_slice(&image);

@@ -242,7 +242,7 @@ impl<E: Env> Core<E> {
 
     /// Writes zeros over one range of a journal file through its durable handle. False if the device had no room.
     async fn zero(&self, file: &E::File, from: u64, len: usize) -> bool {
-        let (result, _) = file.write_at(from, self.env.buffer(len)).await;
+        let (result, _) = file.write_at(from, self.env.zeroed(len)).await;
         match result {
             Ok(n) if n == len => true,
             Ok(n) => self.env.poison("journal pre-write", &short_write(n, len)),
@@ -259,7 +259,7 @@ impl<E: Env> Core<E> {
             handle.allocate(bytes).await?;
             // The last page makes the size real whatever the filesystem does with a reservation.
             let last = bytes - ALIGN as u64;
-            let (result, _) = handle.write_at(last, self.env.buffer(ALIGN)).await;
+            let (result, _) = handle.write_at(last, self.env.zeroed(ALIGN)).await;
             match result? {
                 n if n == ALIGN => {}
                 n => return Err(short_write(n, ALIGN)),
@@ -436,7 +436,7 @@ impl<E: Env> Core<E> {
         };
         let file = self.superblock_file.borrow().clone().expect("superblock is open");
         for copy in 0..COPIES {
-            let mut buf = self.env.buffer(ALIGN);
+            let mut buf = self.env.zeroed(ALIGN);
             buf.bytes_mut().copy_from_slice(&next.page(copy));
             let (result, _) = file.write_at((copy * ALIGN) as u64, buf).await;
             match result {

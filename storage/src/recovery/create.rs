@@ -143,7 +143,7 @@ pub(crate) async fn create_shard<E: Env>(
             let mut at = 0;
             while at < bytes {
                 let len = (bytes - at).min(1 << 20) as usize;
-                let (result, _) = handle.write_at(at, env.buffer(len)).await;
+                let (result, _) = handle.write_at(at, env.zeroed(len)).await;
                 result.map_err(io_error(format!("writing zeros to {path}")))?;
                 at += len as u64;
             }

@@ -74,7 +74,7 @@ async fn read_superblock<E: Env>(env: &E, config: &StoreConfig) -> Result<(Super
         if *found == &page[..] {
             continue;
         }
-        let mut buf = env.buffer(ALIGN);
+        let mut buf = env.zeroed(ALIGN);
         buf.bytes_mut().copy_from_slice(&page);
         let (result, _) = file.write_at((copy * ALIGN) as u64, buf).await;
         match result.map_err(io_error(format!("writing {path}")))? {

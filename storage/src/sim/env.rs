@@ -379,7 +379,8 @@ impl Env for SimEnv {
 
     fn buffer(&self, len: usize) -> SimBuf {
         assert!(len.is_multiple_of(ALIGN), "EINVAL: a buffer of {len} bytes");
-        SimBuf(vec![0; len])
+        // What a writer leaves of it would be found by the checks of pads.
+        SimBuf(vec![0xA5; len])
     }
 
     fn spawn(&self, _class: Class, task: impl Future<Output = ()> + 'static) {
