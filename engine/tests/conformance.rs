@@ -4,8 +4,10 @@
 
 mod support;
 
-use support::Broker;
+use std::time::Duration;
+
 use support::wire::{Client, batch, create};
+use support::{Broker, unique, wait_for};
 use turgo_net::api::ApiKey;
 use turgo_net::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic};
 use turgo_net::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -517,4 +519,34 @@ fn topic_ids_are_looked_up_and_never_names() {
     };
     assert_eq!(describe(unknown), (not_there, None));
     assert_eq!(describe(known), (0, Some(topic)));
+}
+
+#[test]
+fn a_topic_that_metadata_creates_is_told_to_the_next_who_asks() {
+    let broker = Broker::start();
+    let mut client = Client::connect(&broker);
+    let topic = unique("made-by-metadata");
+    let mut ask = |allow_auto_topic_creation| {
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                name: Some(topic.clone().into()),
+                ..Default::default()
+            }]),
+            allow_auto_topic_creation,
+            ..Default::default()
+        };
+        let answer = client.ask(ApiKey::Metadata, 12, &request);
+        let response = MetadataResponse::decode(&mut Reader::new(&answer), 12).expect("a body");
+        let told = &response.topics[0];
+        (told.error_code, told.topic_id.is_zero(), told.partitions.len())
+    };
+    let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
+    assert_eq!(ask(false), (missing, true, 0));
+    assert_eq!(ask(true), (missing, true, 0), "the request that creates it");
+    let told = wait_for(
+        Duration::from_secs(10),
+        || "the topic does not appear".into(),
+        || Some(ask(false)).filter(|told| told.0 != missing),
+    );
+    assert_eq!(told, (0, false, 1));
 }

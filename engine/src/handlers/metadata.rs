@@ -2,6 +2,9 @@
 //!
 //! Version 0 asks for all topics with an empty list, later versions with null. From version 12 topics can be asked for
 //! by id; if a request has any id, only its ids count, as in Kafka. Before that, ids and missing names are refused.
+//!
+//! A request that has a topic created is told that the topic is missing, and the next one is told of it. So a client
+//! that asks whether a topic it deleted is gone learns that it is, although its question made it anew.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -73,16 +76,18 @@ pub fn to_create(request: &MetadataRequest<'_>, version: i16, planner: &Planner<
     }
 }
 
-/// The answer from the applied state.
+/// The answer from the applied state. `created`, ascending, are the topics that this request itself had created.
 pub fn respond<'a>(
     request: &'a MetadataRequest<'a>,
     version: i16,
+    created: &[String],
     planner: &Planner<'a>,
 ) -> MetadataResponse<'a> {
     let topic_operations = operations(request.include_topic_authorized_operations, ALL_TOPIC_OPERATIONS);
+    let made_now = |name: &str| created.binary_search_by(|made| made.as_str().cmp(name)).is_ok();
     let by_name = |name: &'a str| match planner.state.topic(name) {
-        Some(topic) => known(topic, topic_operations),
-        None => MetadataResponseTopic {
+        Some(topic) if !made_now(name) => known(topic, topic_operations),
+        _ => MetadataResponseTopic {
             error_code: missing_topic_error(name).0,
             name: Some(Cow::Borrowed(name)),
             is_internal: is_internal(name),

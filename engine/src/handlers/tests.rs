@@ -79,7 +79,7 @@ impl World {
 
     fn metadata(&self, names: Option<&[&str]>, version: i16) -> wire_metadata::MetadataResponse<'static> {
         let request = ask(names);
-        self.with(|p| through_the_wire(&metadata::respond(&request, version, p), version))
+        self.with(|p| through_the_wire(&metadata::respond(&request, version, &[], p), version))
     }
 
     fn page(
@@ -221,7 +221,7 @@ fn metadata_by_id_never_looks_names_up() {
             .expect("topics")
             .extend(ask(Some(&["raw2"])).topics.expect("topics"));
         let answer: wire_metadata::MetadataResponse<'_> =
-            world.with(|p| through_the_wire(&metadata::respond(&request, version, p), version));
+            world.with(|p| through_the_wire(&metadata::respond(&request, version, &[], p), version));
         let mut told: Vec<_> = answer
             .topics
             .iter()
@@ -232,7 +232,7 @@ fn metadata_by_id_never_looks_names_up() {
     }
     for version in [10, 11] {
         let answer: wire_metadata::MetadataResponse<'_> =
-            world.with(|p| through_the_wire(&metadata::respond(&ask_ids(&[id]), version, p), version));
+            world.with(|p| through_the_wire(&metadata::respond(&ask_ids(&[id]), version, &[], p), version));
         assert!(answer.brokers.is_empty());
         assert_eq!(
             (answer.topics[0].error_code, answer.topics[0].name.as_deref()),
@@ -252,7 +252,7 @@ fn authorized_operations_are_told_when_asked_for() {
             ..ask(Some(&["raw.t", "nope"]))
         };
         let answer: wire_metadata::MetadataResponse<'_> =
-            world.with(|p| through_the_wire(&metadata::respond(&request, version, p), version));
+            world.with(|p| through_the_wire(&metadata::respond(&request, version, &[], p), version));
         assert!(
             answer
                 .topics
@@ -294,6 +294,33 @@ fn automatic_creation_needs_a_yes_from_both_sides() {
         })
     });
     world.commit(plan.records);
+    // Who had them created is told that they are missing; whoever asks next is told of them.
+    let told = world.with(|p| {
+        let response = metadata::respond(&request, 13, &missing, p);
+        let topics = response.topics.iter();
+        topics
+            .map(|t| {
+                (
+                    t.name.clone().expect("asked by name").into_owned(),
+                    t.error_code,
+                    t.partitions.len(),
+                )
+            })
+            .collect::<Vec<_>>()
+    });
+    let told: Vec<_> = told
+        .iter()
+        .map(|(name, error, n)| (name.as_str(), *error, *n))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("__consumer_offsets", 3, 0),
+            ("auto1", 3, 0),
+            ("bad name", 17, 0),
+            ("raw.t", 0, 2)
+        ]
+    );
     let offsets = world.metadata(Some(&["__consumer_offsets"]), 13).topics.remove(0);
     assert_eq!((offsets.partitions.len(), offsets.is_internal), (50, true));
     world

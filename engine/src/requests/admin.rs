@@ -92,14 +92,14 @@ pub(super) async fn metadata<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Resul
         handlers::metadata::to_create(&request, call.version, planner)
     });
     if !missing.is_empty() {
-        // What cannot be created is answered as missing.
+        let names = missing.clone();
         let _ = plan(shard, move |planner, node| {
-            planner.auto_create_topics(&missing, node.random)
+            planner.auto_create_topics(&names, node.random)
         })
         .await;
     }
     look(shard, |planner| {
-        let response = handlers::metadata::respond(&request, call.version, planner);
+        let response = handlers::metadata::respond(&request, call.version, &missing, planner);
         for topic in &response.topics {
             shard.stats.error(call.api as i16, topic.error_code);
         }
