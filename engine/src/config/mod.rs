@@ -187,6 +187,47 @@ impl NodeConfig {
         }
     }
 
+    /// Broker settings that DescribeConfigs shows as given statically, by Kafka's names: those of `[kafka]`, and what
+    /// this file says in sections of its own, as a Kafka of one node would have it in its properties. `listen` is the
+    /// bound address, `data_dir` absolute.
+    pub fn static_configs(
+        &self,
+        listen: &HostPort,
+        advertised: &HostPort,
+        data_dir: &Path,
+    ) -> BTreeMap<String, String> {
+        let mut all: BTreeMap<String, String> = self
+            .kafka
+            .iter()
+            .map(|(name, setting)| (name.clone(), setting.value.clone()))
+            .collect();
+        let mut told = |name: &str, value: String| {
+            all.insert(name.to_owned(), value);
+        };
+        told("advertised.listeners", format!("PLAINTEXT://{advertised}"));
+        told("broker.id", self.node_id.to_string());
+        told("listeners", format!("PLAINTEXT://{listen}"));
+        told("log.dirs", data_dir.display().to_string());
+        told("node.id", self.node_id.to_string());
+        told("process.roles", "broker,controller".to_owned());
+        if let Some(rack) = &self.rack {
+            told("broker.rack", rack.clone());
+        }
+        // These have a value in every file; Kafka shows one as given only if it was.
+        let limits = [
+            ("connections.max.idle.ms", self.idle_timeout.as_millis() as u64),
+            ("max.connections", self.max_connections as u64),
+            ("socket.request.max.bytes", self.max_frame_bytes as u64),
+        ];
+        for (name, limit) in limits {
+            let limit = limit.to_string();
+            if crate::configs::broker_config(name).and_then(|def| def.default) != Some(limit.as_str()) {
+                told(name, limit);
+            }
+        }
+        all
+    }
+
     /// Budgets on a machine (or in a control group) with `memory_bytes` and so many cores in use: what is set, else a
     /// quarter of the memory for record data, at most 96 MiB for each core, and a tenth for requests and answers.
     pub fn memory_for(&self, memory_bytes: u64, cores: usize) -> MemoryBudget {

@@ -178,6 +178,69 @@ flag --cores: \"many\" is not a whole number; write one from 1 to 512, or `auto`
 }
 
 #[test]
+fn what_has_a_section_of_its_own_is_told_by_kafkas_names_too() {
+    let told = |config: &NodeConfig| {
+        let listen = config.listen.clone();
+        let advertised = config.advertised.clone().unwrap_or_else(|| listen.clone());
+        config.static_configs(&listen, &advertised, Path::new("/data"))
+    };
+    let plain = told(&config("", &[], &[]));
+    let max_connections = SETTINGS
+        .iter()
+        .find(|setting| setting.key == "max_connections")
+        .expect("a setting")
+        .default
+        .to_string();
+    let mut expected = vec![
+        ("advertised.listeners", "PLAINTEXT://127.0.0.1:9092"),
+        ("broker.id", "1"),
+        ("listeners", "PLAINTEXT://127.0.0.1:9092"),
+        ("log.dirs", "/data"),
+        ("max.connections", max_connections.as_str()),
+        ("node.id", "1"),
+        ("process.roles", "broker,controller"),
+    ];
+    let plain: Vec<(&str, &str)> = plain.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(plain, expected);
+
+    let file = "\
+[node]
+id = 7
+rack = \"r1\"
+[network]
+listen = \"0.0.0.0:9092\"
+advertised = \"[::1]:19092\"
+max_frame_bytes = \"1 MiB\"
+idle_timeout = \"5 minutes\"
+max_connections = 99
+[kafka]
+num.partitions = 3
+";
+    let given = told(&config(file, &[], &[]));
+    let given: Vec<(&str, &str)> = given.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    expected = vec![
+        ("advertised.listeners", "PLAINTEXT://[::1]:19092"),
+        ("broker.id", "7"),
+        ("broker.rack", "r1"),
+        ("connections.max.idle.ms", "300000"),
+        ("listeners", "PLAINTEXT://0.0.0.0:9092"),
+        ("log.dirs", "/data"),
+        ("max.connections", "99"),
+        ("node.id", "7"),
+        ("num.partitions", "3"),
+        ("process.roles", "broker,controller"),
+        ("socket.request.max.bytes", "1048576"),
+    ];
+    assert_eq!(given, expected);
+    for (name, value) in given {
+        assert!(
+            crate::configs::check_static(name, value).is_ok(),
+            "{name}={value}"
+        );
+    }
+}
+
+#[test]
 fn kafka_names_pass_through_quoted_dotted_or_from_the_environment() {
     let file = "\
 [kafka]

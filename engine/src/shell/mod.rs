@@ -120,6 +120,10 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         None => None,
     };
     let advertised = config.advertised_for(bound);
+    let listened = HostPort {
+        host: config.listen.host.clone(),
+        port: bound.port(),
+    };
     let n = cpus.len();
     let mut memory = config.memory_for(machine.facts.memory_bytes.unwrap_or(1 << 30), n);
     let needed = turgo_storage::memory_min(StoreConfig::default().max_batch_bytes) * n as u64;
@@ -161,13 +165,7 @@ fn start(config: &NodeConfig, machine: &Report, started: Instant) -> Result<Runn
         node_id: config.node_id,
         cluster_id: config.cluster_id.clone(),
         _lock: lock,
-        static_configs: Arc::new(
-            config
-                .kafka
-                .iter()
-                .map(|(k, v)| (k.clone(), v.value.clone()))
-                .collect(),
-        ),
+        static_configs: Arc::new(config.static_configs(&listened, &advertised, &data_dir)),
     });
     notify::start(&shared)?;
     if let Some(admin) = admin {
