@@ -1,17 +1,13 @@
 //! Administration, answer by answer as Apache Kafka 4.3.1 gives it: good, wrong and odd requests in all versions.
 //!
-//! `vectors/admin.txt` holds what a fresh Apache Kafka with `node.id=1` answered:
-//! `TURGO_TEST_ENDPOINT=HOST:PORT UPDATE_VECTORS=1 cargo test -p turgo-engine --test conformance_admin`. What differs
-//! from node to node is masked ([`MASKED`]), as are the words of error messages. [`DEVIATIONS`] says where we differ.
+//! `vectors/admin.txt` holds what a fresh Apache Kafka with `node.id=1` answered (see [`support::dialogue`]):
+//! `TURGO_TEST_ENDPOINT=HOST:PORT UPDATE_VECTORS=1 cargo test -p turgo-engine --test conformance_admin`. [`DEVIATIONS`]
+//! says where we differ.
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::Path;
-
 use support::Broker;
-use support::wire::Client;
+use support::dialogue::{Dialogue, ask};
 use turgo_net::Reader;
 use turgo_net::api::ApiKey;
 use turgo_net::messages::{
@@ -22,25 +18,6 @@ use turgo_net::messages::{
     list_partition_reassignments as reassigning, unregister_broker as unregister,
     update_features as features,
 };
-use turgo_net::wire::Encode;
-
-/// Fields that differ from node to node.
-const MASKED: &[&str] = &[
-    "topic_id",
-    "log_dir",
-    "total_bytes",
-    "usable_bytes",
-    "replica_directory_id",
-    "log_end_offset",
-    "last_fetch_timestamp",
-    "last_caught_up_timestamp",
-    "high_watermark",
-    "leader_epoch",
-    "host",
-    "port",
-    "documentation",
-    "error_message",
-];
 
 /// Cases in which we differ, and why; `*` at the end for any case that begins so.
 const DEVIATIONS: &[(&str, &str)] = &[(
@@ -48,100 +25,10 @@ const DEVIATIONS: &[(&str, &str)] = &[(
     "there is no listener for controllers alone: the one for clients is named",
 )];
 
-/// A dialogue with a broker, answer by answer.
-struct Dialogue {
-    client: Client,
-    answers: BTreeMap<String, String>,
-    order: Vec<String>,
-}
-
-impl Dialogue {
-    /// Asks in each of `versions` that can carry the request, and notes what `decode` makes of the answer.
-    fn ask<M: Encode>(
-        &mut self,
-        name: &str,
-        key: ApiKey,
-        versions: std::ops::RangeInclusive<i16>,
-        request: &M,
-        decode: impl Fn(&mut Reader<'_>, i16) -> String,
-    ) {
-        for version in versions {
-            if turgo_net::encode_request(key, version, 7, Some("conformance"), request).is_err() {
-                continue;
-            }
-            let answer = self.client.ask(key, version, request);
-            let text = masked(decode(&mut Reader::new(&answer), version));
-            let name = format!("{} v{version} {name}", key.name());
-            assert!(
-                self.answers.insert(name.clone(), text).is_none(),
-                "{name} is asked twice"
-            );
-            self.order.push(name);
-        }
-    }
-}
-
-macro_rules! ask {
-    ($dialogue:expr, $name:expr, $key:ident, $versions:expr, $module:ident :: $response:ident, $request:expr) => {
-        $dialogue.ask($name, ApiKey::$key, $versions, &$request, |reader, version| {
-            let body = $module::$response::decode(reader, version).expect("a body");
-            assert_eq!(reader.remaining(), 0, "bytes behind the body");
-            format!("{body:?}")
-        })
-    };
-}
-
-/// Replaces the values of [`MASKED`] fields by `_`; whether there is one stays visible.
-fn masked(mut text: String) -> String {
-    for field in MASKED {
-        let key = format!("{field}: ");
-        let mut from = 0;
-        while let Some(at) = text[from..].find(&key) {
-            let start = from + at + key.len();
-            let end = start + value_length(&text[start..]);
-            let value = &text[start..end];
-            let mask = match value {
-                "None" => "None",
-                value if value.starts_with("Some(") => "Some(_)",
-                _ => "_",
-            };
-            text.replace_range(start..end, mask);
-            from = start;
-        }
-    }
-    text
-}
-
-/// Length of the value at the start of a `Debug` text.
-fn value_length(text: &str) -> usize {
-    let (mut depth, mut quoted, mut escaped) = (0, false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ if quoted => {}
-            '(' | '[' | '{' => depth += 1,
-            ',' | ' ' | ')' | ']' | '}' if depth == 0 => return at,
-            ')' | ']' | '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn expectations() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/admin.txt")
-}
-
 #[test]
 fn administration_is_answered_as_by_kafka() {
     let broker = Broker::start();
-    let mut dialogue = Dialogue {
-        client: Client::connect(&broker),
-        answers: BTreeMap::new(),
-        order: Vec::new(),
-    };
+    let mut dialogue = Dialogue::begin(&broker);
     topics(&mut dialogue);
     leaders(&mut dialogue);
     reassignments(&mut dialogue);
@@ -151,56 +38,7 @@ fn administration_is_answered_as_by_kafka() {
     groups(&mut dialogue);
     resource_lists(&mut dialogue);
     topic_pages(&mut dialogue);
-
-    let mut text = String::new();
-    for name in &dialogue.order {
-        let _ = writeln!(text, "{name}\n    {}", dialogue.answers[name]);
-    }
-    if std::env::var_os("UPDATE_VECTORS").is_some() {
-        assert!(
-            std::env::var_os("TURGO_TEST_ENDPOINT").is_some(),
-            "only Apache Kafka's answers are recorded"
-        );
-        std::fs::write(expectations(), text).expect("writable");
-        return;
-    }
-    compare(&dialogue);
-}
-
-fn compare(dialogue: &Dialogue) {
-    let recorded = std::fs::read_to_string(expectations()).expect("recorded answers");
-    let mut lines = recorded.lines();
-    let mut wrong = String::new();
-    let mut used = vec![false; DEVIATIONS.len()];
-    let mut count = 0;
-    while let (Some(name), Some(kafka)) = (lines.next(), lines.next()) {
-        count += 1;
-        let ours = dialogue.answers.get(name).map_or("not asked", String::as_str);
-        if ours == kafka.trim_start() {
-            continue;
-        }
-        let known = DEVIATIONS
-            .iter()
-            .position(|(case, _)| match case.strip_suffix('*') {
-                Some(start) => name.starts_with(start),
-                None => name == *case,
-            });
-        match known {
-            Some(at) => used[at] = true,
-            None => {
-                let _ = writeln!(wrong, "{name}\n  Kafka: {}\n  ours:  {ours}", kafka.trim_start());
-            }
-        }
-    }
-    assert_eq!(
-        count,
-        dialogue.order.len(),
-        "recorded answers of another dialogue"
-    );
-    assert!(wrong.is_empty(), "answers that differ:\n{wrong}");
-    for ((case, _), used) in DEVIATIONS.iter().zip(used) {
-        assert!(used, "{case} does not differ any more");
-    }
+    dialogue.judge("admin.txt", DEVIATIONS);
 }
 
 fn topics(d: &mut Dialogue) {

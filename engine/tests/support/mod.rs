@@ -4,10 +4,11 @@
 //! project, compares, and reports one plain line through [`Judge`]. Nothing here reaches into the broker: it is a
 //! process with an address, a data directory and signals. With `TURGO_TEST_ENDPOINT=HOST:PORT` the same judges run
 //! against a broker that is already there, for example Apache Kafka, which shows that they ask for nothing odd.
-#![allow(dead_code, missing_docs)] // Each test binary uses its part of this module.
+#![allow(dead_code, missing_docs, unused_imports, unused_macros)] // Each test binary uses its part of this module.
 
 pub mod apps;
 pub mod broker;
+pub mod dialogue;
 pub mod flights;
 pub mod librdkafka;
 pub mod programs;
