@@ -470,11 +470,8 @@ impl MetadataState {
                 if r.level < 0 {
                     return Err(format!("level {} of feature {}", r.level, r.name));
                 }
-                if r.level == 0 {
-                    self.features.remove(&r.name);
-                } else {
-                    self.features.insert(r.name.clone(), r.level);
-                }
+                // Level 0, off, is a level too: what is absent has the feature's default.
+                self.features.insert(r.name.clone(), r.level);
                 Ok(vec![Change::Feature(r.name.clone())])
             }
             MetaRecord::Snapshot(r) => {
