@@ -7,6 +7,9 @@ use crate::metadata::MetadataState;
 
 /// Name of the feature that tells which metadata format is in force.
 pub const METADATA_VERSION: &str = "metadata.version";
+/// Name of the feature that tells whether leaders may be elected from eligible leader replicas (KIP-966). With one
+/// replica there never are any; what is left of it is that `min.insync.replicas` belongs to the cluster.
+pub const ELIGIBLE_LEADER_REPLICAS: &str = "eligible.leader.replicas.version";
 
 /// A feature that this broker knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +26,16 @@ pub struct Feature {
     pub fixed: bool,
 }
 
-/// All features. Clients take KIP-890's path inside transactions because of `transaction.version`; the others are shown
-/// only.
+/// All features. Clients take KIP-890's path inside transactions because of `transaction.version`;
+/// `eligible.leader.replicas.version` decides who may set `min.insync.replicas`; the others are shown only.
 pub const FEATURES: &[Feature] = &[
+    Feature {
+        name: ELIGIBLE_LEADER_REPLICAS,
+        min: 0,
+        max: 1,
+        default: 1,
+        fixed: false,
+    },
     Feature {
         name: METADATA_VERSION,
         min: 7,
@@ -55,4 +65,12 @@ pub fn level(feature: &Feature, state: &MetadataState) -> i16 {
         .features()
         .find(|(name, _)| *name == feature.name)
         .map_or(feature.default, |(_, level)| level)
+}
+
+/// The level in force of the feature with this name; 0 if there is no such feature.
+pub fn level_of(name: &str, state: &MetadataState) -> i16 {
+    FEATURES
+        .iter()
+        .find(|feature| feature.name == name)
+        .map_or(0, |feature| level(feature, state))
 }

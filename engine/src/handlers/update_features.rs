@@ -10,8 +10,8 @@ use turgo_net::messages::update_features::{
     FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 
-use crate::features::{Feature, level};
-use crate::metadata::{ApiError, FeatureLevel, MetaRecord, Plan, Planner};
+use crate::features::{ELIGIBLE_LEADER_REPLICAS, Feature, level};
+use crate::metadata::{ApiError, FeatureLevel, MetaRecord, Plan, Planner, fitting};
 
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
@@ -61,7 +61,12 @@ pub fn plan(
     let records = if request.validate_only {
         Vec::new()
     } else {
-        levels.into_iter().filter_map(changed).collect()
+        let eligible = levels.get(ELIGIBLE_LEADER_REPLICAS).is_some_and(|new| *new > 0);
+        let mut records: Vec<_> = levels.into_iter().filter_map(changed).collect();
+        if eligible {
+            records.extend(fitting(planner.state, planner.site.static_configs));
+        }
+        records
     };
     let results = request
         .feature_updates

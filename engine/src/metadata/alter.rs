@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use turgo_net::ErrorCode;
 
+use super::eligible::check_broker_change;
 use super::error::ApiError;
 use super::names::check_name;
 use super::plan::{Plan, Planner, repeated};
@@ -170,12 +171,29 @@ impl Planner<'_> {
             check_broker_update(setting, text, cluster_wide)
                 .map_err(|text| ApiError::new(ErrorCode::INVALID_REQUEST, text))?;
         }
+        self.check_eligible(ops, existing, &wanted, cluster_wide)?;
         // Deleting what is not set changes nothing, but what cannot be set cannot be deleted either.
         for op in ops.iter().filter(|op| op.op == OpType::Delete) {
             check_broker_update(&op.name, None, cluster_wide)
                 .map_err(|text| ApiError::new(ErrorCode::INVALID_REQUEST, text))?;
         }
         Ok(Altered::settings(ResourceType::Broker, name, existing, &wanted))
+    }
+
+    /// Every operation counts, also one that changes nothing, and so does what a replacement leaves out.
+    fn check_eligible(
+        &self,
+        ops: &[AlterOp],
+        existing: &Settings,
+        wanted: &Settings,
+        cluster_wide: bool,
+    ) -> Result<(), ApiError> {
+        let named = ops.iter().map(|op| op.name.as_str());
+        let left_out = changes(existing, wanted).map(|(name, _)| name);
+        named.chain(left_out).try_for_each(|name| {
+            let value = wanted.get(name).map(String::as_str);
+            check_broker_change(self.state, name, value, cluster_wide)
+        })
     }
 
     fn alter_group(&self, name: &str, ops: &[AlterOp], replace: bool) -> Result<Altered, ApiError> {

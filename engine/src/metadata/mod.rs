@@ -11,6 +11,7 @@
 //! the state is an error that changes nothing; bytes from the log are checked before they are believed.
 
 mod alter;
+mod eligible;
 mod error;
 mod names;
 mod plan;
@@ -21,6 +22,8 @@ mod state;
 mod tests;
 
 pub use alter::{AlterResource, AlteredResource, Altering};
+pub(crate) use eligible::fitting;
+pub use eligible::settle;
 pub use error::ApiError;
 pub use names::{CONSUMER_OFFSETS, TRANSACTION_STATE, check_name, is_internal};
 pub use plan::{

@@ -161,7 +161,8 @@ impl<E: Env> Shard<E> {
         })
     }
 
-    /// Makes this start of the broker known, and the cluster on its first start.
+    /// Makes this start of the broker known, and the cluster on its first start; settings that the features in force
+    /// ask for are set.
     async fn register(self: &Rc<Self>) -> Result<(), String> {
         let node = self.node.clone();
         let registered = self
@@ -183,6 +184,7 @@ impl<E: Env> Shard<E> {
                         port: node.advertised_port,
                     }],
                 }));
+                records.extend(crate::metadata::settle(state, &node.static_configs));
                 (records, ())
             })
             .await;

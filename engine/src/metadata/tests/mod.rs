@@ -1,3 +1,4 @@
+mod eligible;
 mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
