@@ -17,6 +17,7 @@ use turgo_storage::env::{Class, Env};
 use crate::configs::{NodeSettings, ResourceType};
 use crate::groups::consumer::cluster::{Cluster, Overrides, TopicInfo};
 use crate::groups::messages::{Caller, Request, Response};
+use crate::groups::room::Room;
 use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Stats, Ticket, codes};
 use crate::shard::Shard;
 use crate::shard::partition::Partition;
@@ -24,15 +25,23 @@ use crate::shard::replay::replay;
 use crate::sync::{Countdown, Filled, Filler, oneshot};
 use crate::txn::planted::{Bug, planted};
 
+/// How often what members hold is counted, at most.
+const COUNT_INTERVAL_MS: u64 = 5_000;
+
 /// Coordinators of one core, by partition of the internal topic.
 pub struct Groups<E: Env> {
     hosts: RefCell<HashMap<PartitionId, Rc<Host<E>>>>,
+    /// Bytes that members may still bring, and when that was counted last, on the shards' clock.
+    room: Rc<Room>,
+    counted_ms: Cell<Option<u64>>,
 }
 
 impl<E: Env> Default for Groups<E> {
     fn default() -> Self {
         Groups {
             hosts: RefCell::default(),
+            room: Rc::default(),
+            counted_ms: Cell::new(None),
         }
     }
 }
@@ -136,16 +145,17 @@ impl<E: Env> Shard<E> {
             return;
         }
         let host = Rc::new(Host {
-            coordinator: RefCell::new(Coordinator::in_cluster(
-                self.group_config(),
-                Rc::new(Known(Rc::downgrade(self))),
-            )),
+            coordinator: RefCell::new(
+                Coordinator::in_cluster(self.group_config(), Rc::new(Known(Rc::downgrade(self))))
+                    .within(self.groups.room.clone()),
+            ),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             tail: RefCell::default(),
             partition: partition.clone(),
         });
         self.groups.hosts.borrow_mut().insert(partition.id, host.clone());
+        self.count_member_bytes();
         if partition.log.end_offset() == partition.log.start_offset() {
             self.coordinate(&host, |coordinator, now_ms, out| coordinator.loaded(now_ms, out));
             return;
@@ -331,6 +341,25 @@ impl<E: Env> Shard<E> {
         for host in self.groups.hosts.borrow().values() {
             host.coordinator.borrow_mut().set_config(config.clone());
         }
+    }
+
+    /// Bounds what members hold by as much as requests may hold on this core. Called about once a second.
+    pub(crate) fn count_member_bytes(&self) {
+        let (now_ms, room) = (self.now_ms(), &self.groups.room);
+        let due = match self.groups.counted_ms.get() {
+            None => true,
+            Some(counted_ms) => room.was_taken_from() && now_ms >= counted_ms + COUNT_INTERVAL_MS,
+        };
+        if !due {
+            return;
+        }
+        self.groups.counted_ms.set(Some(now_ms));
+        let hosts = self.groups.hosts.borrow();
+        let held: usize = hosts
+            .values()
+            .map(|host| host.coordinator.borrow().member_bytes())
+            .sum();
+        room.reset(self.node.request_memory.saturating_sub(held));
     }
 
     /// Counts of all coordinators of this core.

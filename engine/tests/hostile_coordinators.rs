@@ -555,6 +555,36 @@ fn requests_of_group_members_that_make_no_sense() {
     is_unharmed(&broker, before, "senseless requests of groups");
 }
 
+#[test]
+fn members_that_say_megabytes_of_themselves() {
+    // Members may hold as much as requests may: a quarter of this on each of two cores.
+    let broker = Broker::start_with(&[
+        "--set",
+        "kafka.group.initial.rebalance.delay.ms=0",
+        "--set",
+        "memory.network=64MiB",
+    ]);
+    if broker.resident_bytes().is_none() {
+        return;
+    }
+    let mut client = Client::connect(&broker);
+    find(&mut client);
+    let before = broker.resident_bytes();
+    let name = unique("heavy");
+    let metadata: &'static [u8] = vec![b'x'; 1 << 20].leak();
+    let mut codes = std::collections::BTreeMap::<i16, usize>::new();
+    for number in 0..200 {
+        // A coordinator that has no room says that it is not there.
+        let request = join(&format!("{name}-{number}"), "", metadata);
+        let joined = ask!(client, JoinGroup, 3, request, JoinGroupResponse);
+        *codes.entry(joined.error_code).or_default() += 1;
+    }
+    let room = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
+    assert!(codes[&0] >= 8 && codes[&room] >= 100, "{codes:?}");
+    assert_eq!(codes[&0] + codes[&room], 200, "{codes:?}");
+    is_unharmed(&broker, before, "members of a MiB each");
+}
+
 /// What only we bound: Kafka takes it.
 #[test]
 fn requests_beyond_our_bounds_are_refused() {

@@ -11,6 +11,7 @@ use super::group::{Group, GroupState, Ticket};
 use super::messages::{Caller, HeartbeatRequest, JoinRequest, LeaveRequest, Request, Response, SyncRequest};
 use super::offsets::{OffsetStore, Slot};
 use super::records::{self, Record};
+use super::room::Room;
 use super::timers::{Deadline, Surfaced, TimerKey, Timers};
 use super::{Config, codes, consumer, membership};
 use bytes::Bytes;
@@ -187,6 +188,7 @@ pub(super) struct Turn<'a> {
     pub consumers: &'a mut Consumers,
     pub cluster: &'a dyn Cluster,
     pub stats: &'a mut Stats,
+    pub room: &'a Room,
     pub last_uid: &'a mut u64,
     pub now_ms: i64,
     pub out: &'a mut Vec<Effect>,
@@ -315,11 +317,14 @@ impl Turn<'_> {
 pub struct Coordinator {
     pub(super) config: Config,
     pub(super) phase: Phase,
+    /// While loading: the group whose offset came last, which is known. Offsets of a commit come together.
+    pub(super) last_loaded: Option<Rc<str>>,
     pub(super) groups: Groups,
     /// Group ids by the numbers timers use.
     pub(super) names: BTreeMap<u64, Rc<str>>,
     pub(super) consumers: Consumers,
     pub(super) cluster: Rc<dyn Cluster>,
+    pub(super) room: Rc<Room>,
     pub(super) timers: Timers,
     /// Heap size from which outdated entries are swept out.
     pub(super) compact_at: usize,
@@ -352,10 +357,12 @@ impl Coordinator {
         Coordinator {
             config,
             phase: Phase::Loading,
+            last_loaded: None,
             groups: Groups::new(),
             names: BTreeMap::new(),
             consumers: Consumers::default(),
             cluster,
+            room: Rc::default(),
             timers: Timers::default(),
             compact_at: COMPACT_FROM,
             expiry: Deadline::default(),
@@ -789,6 +796,7 @@ impl Coordinator {
             consumers: &mut self.consumers,
             cluster: &*self.cluster,
             stats: &mut self.stats,
+            room: &self.room,
             last_uid: &mut self.last_uid,
             now_ms,
             out,

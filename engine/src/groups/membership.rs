@@ -12,6 +12,7 @@ use super::messages::{
 };
 use super::planted::{Bug, planted};
 use super::records::{GroupValue, Record};
+use super::room;
 use super::timers::{Deadline, TimerKey};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -145,6 +146,13 @@ impl Turn<'_> {
             }
         }
         request.protocols = kept;
+        // Who only asks for a member id leaves nothing behind.
+        let asks_for_id = request.member_id.is_empty()
+            && request.group_instance_id.is_none()
+            && caller.api_version >= MEMBER_ID_REQUIRED_SINCE;
+        if !asks_for_id && !self.room.take(room::of_protocols(&request.protocols)) {
+            return Some(codes::COORDINATOR_NOT_AVAILABLE);
+        }
         None
     }
 

@@ -29,6 +29,7 @@ mod rebalance;
 pub mod records;
 mod replay;
 mod requests;
+pub mod room;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -28,26 +28,17 @@ impl Coordinator {
                     Some(value) => Some(records::decode_offset(value).ok()?),
                     None => None,
                 };
-                // A million of these may come: nothing is copied that is there already.
-                let known = match self.groups.get_key_value(group) {
-                    Some((id, _)) => Some(id.clone()),
-                    None => self
-                        .consumers
-                        .groups
-                        .get_key_value(group)
-                        .map(|(id, _)| id.clone()),
+                // A million of these may come: nothing is copied or looked up that is at hand.
+                let (group, is_known) = match self.last_loaded.take() {
+                    Some(last) if *last == *group => (last, true),
+                    _ => self.loading(group, value.is_some()),
                 };
-                let group = known.unwrap_or_else(|| {
-                    let id: Rc<str> = group.into();
-                    if value.is_some() {
-                        self.add_simple_group(id.clone());
-                    }
-                    id
-                });
                 self.offsets
                     .load(&group, topic, partition, record.producer_id, value, record.offset);
+                self.last_loaded = is_known.then_some(group);
             }
             Key::Group { group } => {
+                self.last_loaded = None;
                 let id: Rc<str> = group.into();
                 let loaded = match record.value {
                     Some(value) => {
@@ -73,11 +64,26 @@ impl Coordinator {
         Some(())
     }
 
+    /// The group of an offset, and whether there is one. An offset that is set brings its group into being.
+    fn loading(&mut self, group: &str, is_set: bool) -> (Rc<str>, bool) {
+        let classic = self.groups.get_key_value(group).map(|(id, _)| id);
+        let known = classic.or_else(|| self.consumers.groups.get_key_value(group).map(|(id, _)| id));
+        if let Some(id) = known {
+            return (id.clone(), true);
+        }
+        let id: Rc<str> = group.into();
+        if is_set {
+            self.add_simple_group(id.clone());
+        }
+        (id, is_set)
+    }
+
     fn replay_consumer(&mut self, kind: i16, record: ReplayRecord<'_>) -> Option<()> {
         let (group, change) = consumer_records::decode(kind, record.key?, record.value)?;
         let Some(change) = change else {
             return Some(());
         };
+        self.last_loaded = None;
         let id: Rc<str> = group.into();
         if !self.consumers.groups.contains_key(&id) {
             if record.value.is_none() {

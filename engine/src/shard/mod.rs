@@ -344,6 +344,7 @@ impl<E: Env> Shard<E> {
     /// Applies retention to all logs of this core, as often as `log.retention.check.interval.ms` says. The shell calls
     /// it about once a second.
     pub async fn housekeep(&self) {
+        self.count_member_bytes();
         let interval_ms = self.settings().retention_check_interval_ms;
         // The first pass comes one interval after the start.
         let last_ms = self.retention_at.get().unwrap_or(self.now_ms());

@@ -16,6 +16,7 @@ use crate::groups::coordinator::{Groups, Turn};
 use crate::groups::group::Ticket;
 use crate::groups::messages::{Caller, Response};
 use crate::groups::planted::{Bug, planted};
+use crate::groups::room;
 use crate::groups::timers::{Surfaced, TimerKey, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -151,6 +152,18 @@ impl Turn<'_> {
         request: &ConsumerHeartbeatRequest,
     ) -> Result<ConsumerHeartbeatResponse, Refusal> {
         let joining = request.member_epoch == JOIN_EPOCH;
+        let names = request
+            .subscribed_topic_names
+            .iter()
+            .flatten()
+            .map(String::as_str);
+        let pattern = request.subscribed_topic_regex.as_deref().unwrap_or_default();
+        if !self.room.take(room::of_names(names, pattern)) {
+            return Err(Refusal::new(
+                codes::COORDINATOR_NOT_AVAILABLE,
+                "The coordinator's members hold as much as they may.",
+            ));
+        }
         self.open_consumer_group(groups, work, joining)?;
         self.refuse_if_full(work.group(), &request.member_id)?;
         let speaker = self.speaker(work, request)?;

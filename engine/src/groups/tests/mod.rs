@@ -7,6 +7,7 @@ mod fuzz;
 mod membership;
 mod offsets;
 mod records;
+mod room;
 pub(in crate::groups) mod sim;
 mod statics;
 mod whole;
