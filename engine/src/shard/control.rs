@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use turgo_net::records::BatchBuilder;
 use turgo_storage::env::{Class, Env};
-use turgo_storage::{Log, LogSettings, PartitionId};
+use turgo_storage::{AppendError, Log, LogSettings, PartitionId, StoreError};
 
 use crate::configs::{ResourceType, TopicSettings};
 use crate::lanes::METADATA_TOPIC;
@@ -53,6 +53,8 @@ const LEADER_EPOCH: i32 = 0;
 pub const LISTENER: &str = "PLAINTEXT";
 /// Producer ids that one core reserves at a time.
 const PRODUCER_ID_BLOCK: i64 = 1000;
+/// How long what the store has no room for waits before it is tried again.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(2);
 /// Records after which the log is cut to one snapshot.
 const SNAPSHOT_RECORDS: usize = 50_000;
 
@@ -215,9 +217,16 @@ impl<E: Env> Shard<E> {
         for record in records {
             batch.push(now_ms, None, Some(&record.encode()), &[]).ok()?;
         }
-        let appended = log
-            .append(&batch.build_uncompressed(), LEADER_EPOCH, now_ms)
-            .ok()?;
+        let batch = batch.build_uncompressed();
+        let appended = loop {
+            match log.append(&batch, LEADER_EPOCH, now_ms) {
+                Ok(appended) => break appended,
+                // A start on a journal that was full when the power went, or a burst of records: what is decided here
+                // waits for room however long it takes.
+                Err(AppendError::Busy) if !self.stopping.get() => self.env.sleep(RETRY).await,
+                Err(_) => return None,
+            }
+        };
         self.store.wait_durable(appended.lsn).await.ok()?;
         Some(appended.base_offset)
     }
@@ -337,10 +346,27 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Serves a partition if it lives here: opens or creates its log.
+    /// Serves a partition if it lives here: opens or creates its log, later if the journal has no room for that now.
     fn adopt(self: &Rc<Self>, id: PartitionId) {
-        if self.owner(&id) != self.index || self.partition(&id).is_some() {
+        if self.try_adopt(id) {
             return;
+        }
+        let shard = self.clone();
+        self.env.spawn(Class::Journal, async move {
+            loop {
+                shard.env.sleep(RETRY).await;
+                let is_gone = shard.metadata().partition(&id).is_none();
+                if is_gone || shard.stopping.get() || shard.try_adopt(id) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// False if there is no room in the journal.
+    fn try_adopt(self: &Rc<Self>, id: PartitionId) -> bool {
+        if self.owner(&id) != self.index || self.partition(&id).is_some() {
+            return true;
         }
         let settings = self.partition_settings(&id.topic);
         let log = match self.store.log(&id) {
@@ -350,8 +376,9 @@ impl<E: Env> Shard<E> {
             }
             None => match self.store.create(id, settings.log) {
                 Ok(log) => log,
+                Err(StoreError::NoSpace(_)) => return false,
                 // The store is closing; the next start creates what is missing.
-                Err(_) => return,
+                Err(_) => return true,
             },
         };
         let epoch = self.metadata().leader_epoch(&id);
@@ -359,6 +386,7 @@ impl<E: Env> Shard<E> {
         self.partitions.borrow_mut().insert(id, partition.clone());
         self.adopt_coordinator(partition.clone());
         self.adopt_txn_coordinator(partition);
+        true
     }
 
     fn partition_settings(&self, topic: &[u8; 16]) -> Rc<PartitionSettings> {

@@ -259,7 +259,7 @@ fn walks_survive_a_power_cut_anywhere() {
         prefix_permille: 400,
         nested_permille: 5,
     };
-    for seed in seeds(8) {
+    for seed in seeds(12) {
         let cores = 1 + seed as usize % 2;
         let done = catch_unwind(AssertUnwindSafe(|| match seed % 3 {
             0 => two(seed, cores, &effort),
