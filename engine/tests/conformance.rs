@@ -595,3 +595,51 @@ fn a_broker_tells_where_it_listens_and_keeps_its_data() {
     assert!(told[2].1.starts_with('/'), "{told:?}");
     assert_eq!((told[3].1, told[4].1), ("1", "broker,controller"));
 }
+
+#[test]
+fn a_fetch_that_names_the_last_epoch_is_told_where_the_logs_part() {
+    let broker = Broker::start();
+    let mut client = Client::connect(&broker);
+    let topic = create(&mut client, "epochs", 1, None);
+    // Error, epoch and end of the divergence, whether records came.
+    let fetch = |client: &mut Client, fetch_offset, last_fetched_epoch| {
+        let request = FetchRequest {
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            session_epoch: -1,
+            topics: vec![FetchTopic {
+                topic: topic.clone().into(),
+                partitions: vec![FetchPartition {
+                    current_leader_epoch: 0,
+                    fetch_offset,
+                    last_fetched_epoch,
+                    partition_max_bytes: 1 << 20,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let answer = client.ask(ApiKey::Fetch, 12, &request);
+        let response = FetchResponse::decode(&mut Reader::new(&answer), 12).expect("a body");
+        let told = &response.responses[0].partitions[0];
+        let diverging = &told.diverging_epoch;
+        (
+            told.error_code,
+            diverging.epoch,
+            diverging.end_offset,
+            told.records.len() > 0,
+        )
+    };
+    let out_of_range = ErrorCode::OFFSET_OUT_OF_RANGE.0;
+    // The epoch that the leader writes in is known before it has written anything.
+    assert_eq!(fetch(&mut client, 0, 0), (0, -1, -1, false));
+    assert_eq!(fetch(&mut client, 0, 1), (out_of_range, -1, -1, false));
+    assert_eq!(fetch(&mut client, 7, 0), (0, 0, 0, false));
+    let records = batch();
+    assert_eq!(produce(&mut client, &topic, -1, &[(0, &records)]), [0]);
+    assert_eq!(fetch(&mut client, 0, 0), (0, -1, -1, true));
+    assert_eq!(fetch(&mut client, 3, 0), (0, -1, -1, false));
+    assert_eq!(fetch(&mut client, 7, 0), (0, 0, 3, false));
+    assert_eq!(fetch(&mut client, 0, 1), (out_of_range, -1, -1, false));
+}

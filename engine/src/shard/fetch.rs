@@ -248,7 +248,7 @@ impl<E: Env> Shard<E> {
             return answer(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
         }
         if part.last_epoch >= 0 {
-            let (epoch, end) = partition.log.epoch_end(part.last_epoch);
+            let (epoch, end) = partition.epoch_end(part.last_epoch);
             // An epoch that this log has not seen yet says nothing about where the logs part.
             if epoch < 0 || end < 0 {
                 return answer(ErrorCode::OFFSET_OUT_OF_RANGE);

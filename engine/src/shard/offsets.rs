@@ -43,12 +43,7 @@ impl<E: Env> Shard<E> {
             if let Some(error) = fenced(query.current_epoch, partition.leader_epoch.get()) {
                 return OffsetAnswer::none(query.slot, error);
             }
-            // The current epoch may have no record yet; its end is the end of the log all the same.
-            let (leader_epoch, offset) = if query.epoch == partition.leader_epoch.get() {
-                (query.epoch, partition.log.end_offset())
-            } else {
-                partition.log.epoch_end(query.epoch)
-            };
+            let (leader_epoch, offset) = partition.epoch_end(query.epoch);
             OffsetAnswer {
                 offset,
                 leader_epoch,

@@ -56,6 +56,17 @@ impl<E: Env> Partition<E> {
         }
     }
 
+    /// Epoch and end offset for a leader epoch that somebody else knows (OffsetForLeaderEpoch, KIP-320; KIP-595 for
+    /// fetches); (-1, -1) if it is newer than ours. The current epoch may have no record yet; its end is the end of the
+    /// log all the same.
+    pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
+        if epoch == self.leader_epoch.get() {
+            (epoch, self.log.end_offset())
+        } else {
+            self.log.epoch_end(epoch)
+        }
+    }
+
     /// Settings in force.
     pub fn settings(&self) -> Rc<PartitionSettings> {
         self.settings.borrow().clone()
