@@ -94,7 +94,11 @@ impl Turn<'_> {
             self.append(Some(group), vec![record], Op::EmptyGeneration);
             return;
         }
-        for uid in group.members.keys().copied().collect::<Vec<_>>() {
+        // The leader is told last: what it does next, sync and perhaps rejoin, must not overtake the others' answers,
+        // or their SyncGroup comes into the next rebalance and they never hear of this generation's assignment.
+        let mut told: Vec<u64> = group.members.keys().copied().collect();
+        told.sort_by_key(|uid| group.is_leader(*uid));
+        for uid in told {
             if let Some(ticket) = group.unpark_join(uid) {
                 let response = join_answer(group, uid);
                 self.reply(ticket, Response::Join(response));

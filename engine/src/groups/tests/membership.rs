@@ -161,6 +161,28 @@ fn join_of_a_second_member_starts_a_rebalance_that_ends_when_all_have_rejoined()
 }
 
 #[test]
+fn the_leader_hears_of_a_generation_after_everyone_else() {
+    let mut bench = Bench::new();
+    let (ids, generation) = bench.stable_group("g", 3);
+    let tickets: Vec<_> = ids
+        .iter()
+        .map(|id| bench.send(Request::Join(join("g", id))))
+        .collect();
+    let leader = bench.join_answer(tickets[0]);
+    assert_eq!(
+        (leader.leader.as_str(), leader.generation_id),
+        (ids[0].as_str(), generation + 1)
+    );
+    let told: Vec<_> = bench
+        .answered
+        .iter()
+        .filter(|t| tickets.contains(t))
+        .copied()
+        .collect();
+    assert_eq!(told, [tickets[1], tickets[2], tickets[0]]);
+}
+
+#[test]
 fn member_that_does_not_rejoin_in_time_is_out_and_a_joined_one_leads() {
     let mut bench = Bench::new();
     let (ids, generation) = bench.stable_group("g", 2);

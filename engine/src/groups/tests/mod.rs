@@ -26,6 +26,8 @@ pub struct Bench {
     pub auto_commit: bool,
     pub log: Vec<super::records::Record>,
     pub waiting: VecDeque<(u64, Vec<super::records::Record>)>,
+    /// Tickets in the order of their answers.
+    pub answered: Vec<Ticket>,
     answers: BTreeMap<Ticket, Response>,
     next_ticket: Ticket,
 }
@@ -52,6 +54,7 @@ impl Bench {
             auto_commit: true,
             log: Vec::new(),
             waiting: VecDeque::new(),
+            answered: Vec::new(),
             answers: BTreeMap::new(),
             next_ticket: 1,
         }
@@ -65,6 +68,7 @@ impl Bench {
                 }
                 Effect::Reply { ticket, response } => {
                     assert!(ticket < self.next_ticket, "ticket {ticket} was never issued");
+                    self.answered.push(ticket);
                     assert!(
                         self.answers.insert(ticket, response).is_none(),
                         "ticket {ticket} answered twice"
