@@ -202,7 +202,6 @@ fn transactional_ids_by_the_thousand() {
             v3_and_below_topics: vec![AddPartitionsToTxnTopic {
                 name: topic.as_str().into(),
                 partitions: vec![0, 1],
-                ..Default::default()
             }],
             ..Default::default()
         };
@@ -306,7 +305,6 @@ fn join(group: &str, member: &str, metadata: &'static [u8]) -> JoinGroupRequest<
         protocols: vec![JoinGroupRequestProtocol {
             name: "range".into(),
             metadata: metadata.into(),
-            ..Default::default()
         }],
         ..Default::default()
     }
@@ -701,9 +699,7 @@ fn requests_of_transactions_that_make_no_sense() {
                 topics: vec![AddPartitionsToTxnTopic {
                     name: topic.as_str().into(),
                     partitions: vec![0],
-                    ..Default::default()
                 }],
-                ..Default::default()
             })
             .collect(),
         ..Default::default()
@@ -745,7 +741,6 @@ fn requests_of_transactions_that_make_no_sense() {
                     committed_offset: 3,
                     ..Default::default()
                 }],
-                ..Default::default()
             }],
             ..Default::default()
         };

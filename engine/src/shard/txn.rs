@@ -360,9 +360,7 @@ impl<E: Env> Shard<E> {
             let stale = entry.as_ref().is_some_and(|e| e.epoch > writer.epoch);
             let refusal = if stale {
                 Some(ErrorCode::INVALID_PRODUCER_EPOCH)
-            } else if open {
-                None
-            } else if planted(Bug::OpenGate) {
+            } else if open || planted(Bug::OpenGate) {
                 None
             } else if !code.is_none() {
                 Some(produce_code(code, queued.terms.version))

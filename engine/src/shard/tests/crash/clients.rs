@@ -216,7 +216,6 @@ impl Producer {
             v3_and_below_topics: vec![AddPartitionsToTxnTopic {
                 name: "t".into(),
                 partitions: partitions.to_vec(),
-                ..Default::default()
             }],
             ..Default::default()
         };
@@ -251,7 +250,6 @@ impl Producer {
                 partition_data: vec![PartitionProduceData {
                     index: partition,
                     records: Records::Slice(&batch),
-                    ..Default::default()
                 }],
                 ..Default::default()
             }],
@@ -324,7 +322,6 @@ impl Producer {
                     committed_leader_epoch: -1,
                     ..Default::default()
                 }],
-                ..Default::default()
             }],
             ..Default::default()
         };

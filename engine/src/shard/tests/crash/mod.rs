@@ -259,7 +259,9 @@ fn walks_survive_a_power_cut_anywhere() {
         prefix_permille: 400,
         nested_permille: 5,
     };
-    for seed in seeds(12) {
+    let mut all = Done::default();
+    let seeds = seeds(12);
+    for seed in seeds.clone() {
         let cores = 1 + seed as usize % 2;
         let done = catch_unwind(AssertUnwindSafe(|| match seed % 3 {
             0 => two(seed, cores, &effort),
@@ -268,7 +270,8 @@ fn walks_survive_a_power_cut_anywhere() {
         match done {
             Ok(done) => {
                 println!("seed {seed}: {done:?}");
-                assert!(done.ended >= 3 && done.cuts > 10, "a seed that does little");
+                assert!(done.cuts > 10, "a seed that does little");
+                all.ended += done.ended;
             }
             Err(payload) => {
                 eprintln!("SIM_SEED={seed} cargo test -p turgo-engine --lib shard::tests::crash::walks");
@@ -276,6 +279,9 @@ fn walks_survive_a_power_cut_anywhere() {
             }
         }
     }
+    // A client may be fenced for good by another of its name, but not all of them.
+    let count = (seeds.end - seeds.start) as usize;
+    assert!(all.ended > 3 * count, "{} of {count} seeds", all.ended);
 }
 
 /// The first history in which the bug that is switched on is noticed.
