@@ -6,6 +6,7 @@ use turgo_net::ErrorCode;
 use turgo_storage::sim::rng::Rng;
 
 use super::clients::{Producer, TIMEOUT_MS, World};
+use super::facts::Fact;
 use crate::txn::messages::{Level, TV0, TV2};
 
 /// What happens in a life of the broker.
@@ -120,6 +121,46 @@ pub(super) fn late_copies(world: World, _: Rng) -> Pin<Box<dyn Future<Output = (
             assert!(producer.send(0).await.is_none(), "the copies ended nothing");
             assert!(producer.end(true).await.is_none());
         }
+        world.look(&["a"]).await;
+    })
+}
+
+/// Leaves a producer whose epochs are nearly used up.
+pub(super) fn long_ago(world: World, _: Rng) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let identity = (7_000_000, i16::MAX - 3);
+        world.broker.plant("a", identity).await;
+        let id = "a".to_owned();
+        world.note(Fact::Told { id, identity });
+    })
+}
+
+/// Transactions until the epochs are used up, and beyond: a new producer id comes with the end of one.
+pub(super) fn used_up(world: World, _: Rng) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let mut producer = Producer::ready(&world, "a", TV2, 0).await;
+        let before = producer.identity.0;
+        for commit in [true, false, true, true] {
+            producer.transact(&[0, 1], commit, commit).await;
+        }
+        assert!(producer.identity.0 != before && producer.identity.1 < 4);
+        world.look(&["a"]).await;
+    })
+}
+
+/// A producer is fenced, and one forgotten, with the last epoch there is.
+pub(super) fn fenced_at_the_end(world: World, _: Rng) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let mut old = Producer::ready(&world, "a", TV2, 0).await;
+        old.transact(&[0], false, true).await;
+        old.begin(&[]).await;
+        assert!(old.send(1).await.is_none() && old.commit_offset().await.is_none());
+        let mut new = Producer::ready(&world, "a", TV2, 1).await;
+        fenced(old.send(1).await);
+        new.transact(&[1, 2], true, true).await;
+        new.begin(&[]).await;
+        assert!(new.send(2).await.is_none());
+        world.broker.sleep_ms(TOO_LONG_MS).await;
         world.look(&["a"]).await;
     })
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use turgo_net::records::{BatchView, ControlRecord, Decompressor, batches};
+use turgo_net::Writer;
+use turgo_net::messages::transaction_log_record::{TransactionLogKey, TransactionLogValue};
+use turgo_net::records::{BatchBuilder, BatchView, ControlRecord, Decompressor, batches};
 use turgo_storage::StoreConfig;
 use turgo_storage::env::{Class, Env};
 use turgo_storage::sim::env::SimEnv;
 
 use super::super::{SimShard, TOPIC, ask, node, partition, start};
-use super::facts::Value;
+use super::facts::{Identity, Value};
 use crate::metadata::{CONSUMER_OFFSETS, MetaRecord, TRANSACTION_STATE, TopicCreated};
 use crate::node::Node;
 use crate::shard::ops::{FetchOp, PartFetch};
@@ -202,6 +204,41 @@ impl Broker {
             }
         }
         values
+    }
+
+    /// Has the record of a transactional id written behind its coordinator's back: who has had so many transactions that
+    /// the epochs of its producer id are nearly used up. The next start reads it.
+    pub async fn plant(&self, id: &str, (producer_id, producer_epoch): Identity) {
+        let mut key = Writer::new();
+        key.i16(0);
+        let name = TransactionLogKey {
+            transactional_id: id.into(),
+        };
+        name.encode(&mut key, 0).expect("a key");
+        let now_ms = self.env.wall_ms();
+        let mut value = Writer::new();
+        value.i16(1);
+        let told = TransactionLogValue {
+            producer_id,
+            producer_epoch,
+            transaction_timeout_ms: 150,
+            transaction_status: TxnState::CompleteCommit as i8,
+            transaction_partitions: Some(Vec::new()),
+            transaction_last_update_timestamp_ms: now_ms,
+            transaction_start_timestamp_ms: now_ms,
+            client_transaction_version: 2,
+            ..Default::default()
+        };
+        told.encode(&mut value, 1).expect("a value");
+        let mut batch = BatchBuilder::new();
+        batch
+            .push(now_ms, Some(&key.to_vec()), Some(&value.to_vec()), &[])
+            .expect("a record");
+        let place = self.shards[0].txn_coordinator(id).expect("the topic is there");
+        let shard = &self.shards[self.shards[0].owner(&place)];
+        let log = &shard.partition(&place).expect("it lives there").log;
+        let appended = log.append(&batch.build_uncompressed(), 0, now_ms).expect("room");
+        shard.store.wait_durable(appended.lsn).await.expect("a store");
     }
 
     /// Waits until every transaction has ended and every partition shows all that it has.

@@ -26,7 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use turgo_storage::sim::campaign::panic_text;
-use turgo_storage::sim::disk::{Disk, Io};
+use turgo_storage::sim::disk::{Disk, Fate, Io};
 use turgo_storage::sim::enumerate::{Plan, Recording, enumerate, sample};
 use turgo_storage::sim::env::SimEnv;
 use turgo_storage::sim::rng::Rng;
@@ -211,6 +211,19 @@ fn two(seed: u64, cores: usize, effort: &Effort) -> Done {
     cut_everywhere(&second, seed, effort)
 }
 
+/// The same on what another history left, whole.
+fn afterwards(seed: u64, cores: usize, before: History, history: History, effort: &Effort) -> Done {
+    let disk = Disk::new(64 << 20, 512);
+    let first = live(seed, cores, disk, 1_000_000_000, Facts::default(), before);
+    let mut disk = first.recording.start.clone();
+    first.recording.log.iter().for_each(|io| disk.apply(io));
+    let kept = vec![Fate::Keep; disk.atoms().len()];
+    let disk = disk.crash(&kept);
+    let facts = first.facts.at_cut(first.recording.log.len());
+    let life = live(seed + 1, cores, disk, first.now_ns, facts, history);
+    cut_everywhere(&life, seed, effort)
+}
+
 const SCRIPTS: [(&str, History); 7] = [
     ("in turn", histories::in_turn_now),
     ("in turn, of old", histories::in_turn_of_old),
@@ -233,6 +246,23 @@ fn scripts_survive_a_power_cut_after_any_event() {
         for cores in [1, 2] {
             let done = one(7, cores, history, &effort);
             println!("{name}, {cores} cores: {done:?}");
+            assert!(done.ended >= 2 && done.cuts > done.events / 2);
+        }
+    }
+}
+
+#[test]
+fn epochs_that_are_used_up_survive_a_power_cut_after_any_event() {
+    let effort = Effort {
+        exhaustive: 4,
+        samples: 2,
+        prefix_permille: 1000,
+        nested_permille: 10,
+    };
+    for history in [histories::used_up as History, histories::fenced_at_the_end] {
+        for cores in [1, 2] {
+            let done = afterwards(3, cores, histories::long_ago, history, &effort);
+            println!("{cores} cores: {done:?}");
             assert!(done.ended >= 2 && done.cuts > done.events / 2);
         }
     }
