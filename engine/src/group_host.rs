@@ -18,11 +18,11 @@ use crate::configs::{NodeSettings, ResourceType};
 use crate::groups::consumer::cluster::{Cluster, Overrides, TopicInfo};
 use crate::groups::messages::{Caller, Request, Response};
 use crate::groups::room::Room;
-use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Stats, Ticket, codes};
+use crate::groups::{Config, Coordinator, Effect, ReplayRecord, Stats, codes};
 use crate::shard::Shard;
 use crate::shard::partition::Partition;
 use crate::shard::replay::replay;
-use crate::sync::{Countdown, Filled, Filler, oneshot};
+use crate::sync::{Countdown, Desk, Filled, oneshot};
 use crate::txn::planted::{Bug, planted};
 
 /// How often what members hold is counted, at most.
@@ -49,8 +49,7 @@ impl<E: Env> Default for Groups<E> {
 struct Host<E: Env> {
     partition: Rc<Partition<E>>,
     coordinator: RefCell<Coordinator>,
-    waiting: RefCell<HashMap<Ticket, Filler<Response>>>,
-    next_ticket: Cell<Ticket>,
+    desk: Desk<Response>,
     /// The latest append whose fate has not been reported, or the loading: what comes next is reported after it, whatever
     /// task runs first.
     tail: RefCell<Option<Filled<()>>>,
@@ -149,8 +148,7 @@ impl<E: Env> Shard<E> {
                 Coordinator::in_cluster(self.group_config(), Rc::new(Known(Rc::downgrade(self))))
                     .within(self.groups.room.clone()),
             ),
-            waiting: RefCell::default(),
-            next_ticket: Cell::new(0),
+            desk: Desk::default(),
             tail: RefCell::default(),
             partition: partition.clone(),
         });
@@ -290,10 +288,7 @@ impl<E: Env> Shard<E> {
 
     async fn ask(self: &Rc<Self>, host: &Rc<Host<E>>, caller: &Caller, request: Request) -> Response {
         let refused = request.refuse(codes::NOT_COORDINATOR, caller.api_version);
-        let ticket = host.next_ticket.get();
-        host.next_ticket.set(ticket + 1);
-        let (fill, filled) = oneshot();
-        host.waiting.borrow_mut().insert(ticket, fill);
+        let (ticket, filled) = host.desk.ticket();
         self.coordinate(host, |coordinator, now_ms, out| {
             coordinator.request(now_ms, ticket, caller, request, out);
         });
@@ -399,12 +394,7 @@ impl<E: Env> Shard<E> {
         );
         for effect in effects {
             match effect {
-                Effect::Reply { ticket, response } => {
-                    let fill = host.waiting.borrow_mut().remove(&ticket);
-                    if let Some(fill) = fill {
-                        fill.fill(response);
-                    }
-                }
+                Effect::Reply { ticket, response } => host.desk.answer(ticket, response),
                 Effect::Append {
                     token,
                     producer,

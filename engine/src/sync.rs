@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -74,6 +74,40 @@ impl<T> Future for Filled<T> {
         }
         *self.0.waker.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+/// Answers that are waited for, each under a ticket of its own. Dropping a desk ends the waits with `None`.
+pub struct Desk<T> {
+    waiting: RefCell<HashMap<u64, Filler<T>>>,
+    next: Cell<u64>,
+}
+
+impl<T> Default for Desk<T> {
+    fn default() -> Self {
+        Desk {
+            waiting: RefCell::default(),
+            next: Cell::new(0),
+        }
+    }
+}
+
+impl<T> Desk<T> {
+    /// A ticket that no one had, and what to wait for.
+    pub fn ticket(&self) -> (u64, Filled<T>) {
+        let ticket = self.next.get();
+        self.next.set(ticket + 1);
+        let (fill, filled) = oneshot();
+        self.waiting.borrow_mut().insert(ticket, fill);
+        (ticket, filled)
+    }
+
+    /// Gives the answer to whoever has the ticket, if somebody has.
+    pub fn answer(&self, ticket: u64, value: T) {
+        let fill = self.waiting.borrow_mut().remove(&ticket);
+        if let Some(fill) = fill {
+            fill.fill(value);
+        }
     }
 }
 

@@ -23,9 +23,9 @@ use crate::shard::Shard;
 use crate::shard::ops::{Answer, MarkerWrite, Op};
 use crate::shard::partition::Partition;
 use crate::shard::replay::replay;
-use crate::sync::{Countdown, Filler, oneshot};
+use crate::sync::{Countdown, Desk};
 use crate::txn::messages::{Request, Response};
-use crate::txn::{Config, Coordinator, Effect, MarkerJob, Record, Stats, Ticket, partition_for};
+use crate::txn::{Config, Coordinator, Effect, MarkerJob, Record, Stats};
 
 /// How long a marker that a partition cannot take for the moment waits before it is tried again.
 const MARKER_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
@@ -49,24 +49,13 @@ impl<E: Env> Default for Txns<E> {
 struct Host<E: Env> {
     partition: Rc<Partition<E>>,
     coordinator: RefCell<Coordinator>,
-    waiting: RefCell<HashMap<Ticket, Filler<Response>>>,
-    next_ticket: Cell<Ticket>,
+    desk: Desk<Response>,
     /// Batches that wait for room in the store, oldest first. One transactional id has one at most.
     backlog: RefCell<VecDeque<(u64, Vec<u8>)>>,
     resigned: Cell<bool>,
 }
 
 impl<E: Env> Shard<E> {
-    /// The internal partition whose coordinator owns a transactional id; `None` while there is no internal topic.
-    pub(crate) fn txn_coordinator(&self, transactional_id: &str) -> Option<PartitionId> {
-        let metadata = self.metadata();
-        let topic = metadata.topic(TRANSACTION_STATE)?;
-        Some(PartitionId {
-            topic: topic.id,
-            partition: partition_for(transactional_id, topic.partitions.len() as u32),
-        })
-    }
-
     /// Asks the coordinator of a transactional id, wherever it lives.
     pub(crate) async fn ask_txn(self: &Rc<Self>, transactional_id: &str, request: Request) -> Response {
         // As in Kafka, an id that names nothing is refused before anything else.
@@ -74,7 +63,7 @@ impl<E: Env> Shard<E> {
             return request.refuse(ErrorCode::INVALID_REQUEST);
         }
         let refused = request.refuse(ErrorCode::NOT_COORDINATOR);
-        let Some(id) = self.txn_coordinator(transactional_id) else {
+        let Some(id) = self.coordinator_of(TRANSACTION_STATE, transactional_id) else {
             return refused;
         };
         let owner = self.owner(&id);
@@ -98,8 +87,7 @@ impl<E: Env> Shard<E> {
         }
         let host = Rc::new(Host {
             coordinator: RefCell::new(Coordinator::new(self.txn_config())),
-            waiting: RefCell::default(),
-            next_ticket: Cell::new(0),
+            desk: Desk::default(),
             backlog: RefCell::default(),
             resigned: Cell::new(false),
             partition: partition.clone(),
@@ -172,10 +160,7 @@ impl<E: Env> Shard<E> {
 
     async fn ask_txn_host(self: &Rc<Self>, host: &Rc<Host<E>>, request: Request) -> Response {
         let refused = request.refuse(ErrorCode::NOT_COORDINATOR);
-        let ticket = host.next_ticket.get();
-        host.next_ticket.set(ticket + 1);
-        let (fill, filled) = oneshot();
-        host.waiting.borrow_mut().insert(ticket, fill);
+        let (ticket, filled) = host.desk.ticket();
         self.coordinate_txn(host, |coordinator, now_ms, out| {
             coordinator.request(now_ms, ticket, request, out);
         });
@@ -255,12 +240,7 @@ impl<E: Env> Shard<E> {
     fn carry_out_txn(self: &Rc<Self>, host: &Rc<Host<E>>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Reply { ticket, response } => {
-                    let fill = host.waiting.borrow_mut().remove(&ticket);
-                    if let Some(fill) = fill {
-                        fill.fill(response);
-                    }
-                }
+                Effect::Reply { ticket, response } => host.desk.answer(ticket, response),
                 Effect::Append { token, records } => self.append_txn(host, token, &records),
                 Effect::Markers(job) => {
                     let (shard, host) = (self.clone(), host.clone());

@@ -22,13 +22,13 @@ use turgo_storage::PartitionId;
 use turgo_storage::env::Env;
 
 use super::{Call, Client, Close};
+use crate::groups::codes;
 use crate::groups::messages::{
     Caller, CommitPartition, CommitTopic, FetchTopic, HeartbeatRequest as Beat, JoinRequest, LeaveRequest,
     LeavingMember, ListRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
     OffsetFetchResponse, Protocol, Request, Response, SyncRequest,
 };
-use crate::groups::{codes, partition_for};
-use crate::metadata::CONSUMER_OFFSETS;
+use crate::metadata::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op};
 
@@ -49,13 +49,7 @@ pub(super) fn caller(call: &Call, client: Option<&Client>) -> Caller {
 
 /// The internal partition whose coordinator owns a group; `None` while there is no internal topic.
 pub(super) fn coordinator<E: Env>(shard: &Shard<E>, group: &str) -> Option<PartitionId> {
-    let metadata = shard.metadata();
-    let topic = metadata.topic(CONSUMER_OFFSETS)?;
-    let partition = partition_for(group, topic.partitions.len() as u32);
-    Some(PartitionId {
-        topic: topic.id,
-        partition,
-    })
+    shard.coordinator_of(CONSUMER_OFFSETS, group)
 }
 
 pub(super) async fn ask<E: Env>(
@@ -85,8 +79,8 @@ pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
         FindCoordinatorRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let node = shard.node.clone();
     let created = match request.key_type {
-        GROUP => Some(ensure_offsets_topic(shard).await),
-        TRANSACTION => Some(super::txn::ensure_state_topic(shard).await),
+        GROUP => Some(ensure_topic(shard, CONSUMER_OFFSETS).await),
+        TRANSACTION => Some(ensure_topic(shard, TRANSACTION_STATE).await),
         _ => None,
     };
     let (error, message) = if let Some(created) = created {
@@ -138,12 +132,13 @@ pub(super) async fn find_coordinator<E: Env>(shard: &Rc<Shard<E>>, call: &Call) 
     call.encode(&response)
 }
 
-pub(super) async fn ensure_offsets_topic<E: Env>(shard: &Rc<Shard<E>>) -> bool {
-    if shard.metadata().topic(CONSUMER_OFFSETS).is_some() {
+/// Makes sure that an internal topic is there; false if it cannot be created.
+pub(super) async fn ensure_topic<E: Env>(shard: &Rc<Shard<E>>, name: &'static str) -> bool {
+    if shard.metadata().topic(name).is_some() {
         return true;
     }
-    super::admin::create_internal_topic(shard, CONSUMER_OFFSETS).await;
-    shard.metadata().topic(CONSUMER_OFFSETS).is_some()
+    super::admin::create_internal_topic(shard, name).await;
+    shard.metadata().topic(name).is_some()
 }
 
 pub(super) async fn join<E: Env>(

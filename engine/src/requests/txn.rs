@@ -19,7 +19,7 @@ use super::{Call, Client, Close, groups};
 use crate::groups::messages::{
     CommitPartition, CommitTopic, Request as GroupRequest, Response as GroupResponse, TxnOffsetCommitRequest,
 };
-use crate::metadata::{CONSUMER_OFFSETS, TRANSACTION_STATE};
+use crate::metadata::CONSUMER_OFFSETS;
 use crate::shard::Shard;
 use crate::shard::ops::{Answer, Op};
 use crate::txn::messages::{
@@ -40,25 +40,11 @@ fn fenced_as(error: ErrorCode, known: bool) -> ErrorCode {
     }
 }
 
-/// Answers of another kind than the question cannot happen: the machine pairs them.
-fn mismatched() -> ! {
-    unreachable!("a coordinator answered another question")
-}
-
 async fn ask_producer<E: Env>(shard: &Rc<Shard<E>>, id: &str, request: Request) -> Producer {
     match shard.ask_txn(id, request).await {
         Response::Producer(producer) => producer,
-        _ => mismatched(),
+        _ => groups::mismatched(),
     }
-}
-
-/// Makes sure that there is a topic for transactions; false if it cannot be created.
-pub(super) async fn ensure_state_topic<E: Env>(shard: &Rc<Shard<E>>) -> bool {
-    if shard.metadata().topic(TRANSACTION_STATE).is_some() {
-        return true;
-    }
-    super::admin::create_internal_topic(shard, TRANSACTION_STATE).await;
-    shard.metadata().topic(TRANSACTION_STATE).is_some()
 }
 
 pub(super) async fn init_producer_id<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
@@ -156,7 +142,7 @@ async fn add_one<E: Env>(
     let id = add.transactional_id.clone();
     match shard.ask_txn(&id, Request::AddPartitions(add)).await {
         Response::Added(added) => added,
-        _ => mismatched(),
+        _ => groups::mismatched(),
     }
 }
 
@@ -211,7 +197,7 @@ pub(super) async fn add_offsets<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Re
     let request =
         AddOffsetsToTxnRequest::decode(&mut reader, call.version).map_err(|e| call.body_error(e))?;
     let id = request.transactional_id.into_owned();
-    let error = if !groups::ensure_offsets_topic(shard).await {
+    let error = if !groups::ensure_topic(shard, CONSUMER_OFFSETS).await {
         ErrorCode::COORDINATOR_NOT_AVAILABLE
     } else {
         let partition = groups::coordinator(shard, &request.group_id).map_or(-1, |p| p.partition as i32);
@@ -225,7 +211,7 @@ pub(super) async fn add_offsets<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Re
         };
         match shard.ask_txn(&id, Request::AddPartitions(add)).await {
             Response::Added(added) => added[0].1[0].1,
-            _ => mismatched(),
+            _ => groups::mismatched(),
         }
     };
     let error = fenced_as(error, call.version >= 2);
@@ -329,7 +315,7 @@ pub(super) async fn commit_offsets<E: Env>(
             }
         };
         let GroupResponse::OffsetCommit(committed) = response else {
-            mismatched()
+            groups::mismatched()
         };
         topics.extend(committed.topics.into_iter().map(|topic| {
             wire_offsets::TxnOffsetCommitResponseTopic {

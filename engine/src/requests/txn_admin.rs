@@ -11,7 +11,7 @@ use turgo_net::messages::list_transactions as wire_list;
 use turgo_net::messages::write_txn_markers as wire_markers;
 use turgo_storage::env::Env;
 
-use super::{Call, Close};
+use super::{Call, Close, groups};
 use crate::shard::Shard;
 use crate::shard::ops::{Answer, MarkerWrite, Op};
 use crate::txn::TxnState;
@@ -21,10 +21,6 @@ use crate::txn::messages::{ListTransactions, Request, Response};
 const PATTERN_BYTES: usize = 16 << 10;
 const PATTERN_MEMORY: usize = 1 << 20;
 
-fn mismatched() -> ! {
-    unreachable!("a coordinator answered another question")
-}
-
 pub(super) async fn describe<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Vec<Bytes>, Close> {
     let mut reader = call.reader();
     let request = wire_describe::DescribeTransactionsRequest::decode(&mut reader, call.version)
@@ -33,7 +29,7 @@ pub(super) async fn describe<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Resul
     for id in request.transactional_ids {
         let asked = Request::Describe(id.clone().into_owned());
         let Response::Described(told) = shard.ask_txn(&id, asked).await else {
-            mismatched()
+            groups::mismatched()
         };
         shard.stats.error(call.api as i16, told.error.0);
         transaction_states.push(wire_describe::TransactionState {
@@ -112,7 +108,7 @@ pub(super) async fn list<E: Env>(shard: &Rc<Shard<E>>, call: &Call) -> Result<Ve
         };
         for response in responses {
             let Response::Listed(listed) = response else {
-                mismatched()
+                groups::mismatched()
             };
             match listed {
                 Err(error) => error_code = error.0,

@@ -38,7 +38,7 @@ use crate::sessions::{Cache, Limits};
 use crate::shard::ops::{Answer, Message, Op};
 use crate::shard::partition::Partition;
 use crate::stats::ShardStats;
-use crate::sync::{Budget, Filler, Queue, Timers, oneshot};
+use crate::sync::{Budget, Desk, Queue, Timers};
 use crate::validate::Validator;
 
 /// Ceiling of a batch's records after decompression: bounds the time that one batch may take.
@@ -100,8 +100,7 @@ pub struct Shard<E: Env> {
     pub(crate) sessions: RefCell<Cache>,
     settings: RefCell<Rc<NodeSettings>>,
     outboxes: Vec<Rc<Queue<Message>>>,
-    calls: RefCell<HashMap<u64, Filler<Answer>>>,
-    next_call: Cell<u64>,
+    calls: Desk<Answer>,
     producer_ids: RefCell<(i64, i64)>,
 }
 
@@ -161,8 +160,7 @@ impl<E: Env> Shard<E> {
             retention_at: Cell::new(None),
             validator: RefCell::new(Validator::new(MAX_DECOMPRESSED)),
             outboxes,
-            calls: RefCell::default(),
-            next_call: Cell::new(0),
+            calls: Desk::default(),
             producer_ids: RefCell::new((0, 0)),
         })
     }
@@ -233,6 +231,17 @@ impl<E: Env> Shard<E> {
         self.activity.set(self.activity.get() + 1);
     }
 
+    /// The partition of an internal topic whose coordinator owns a group or a transactional id; `None` while there is no
+    /// such topic.
+    pub(crate) fn coordinator_of(&self, topic: &str, key: &str) -> Option<PartitionId> {
+        let metadata = self.metadata();
+        let topic = metadata.topic(topic)?;
+        Some(PartitionId {
+            topic: topic.id,
+            partition: crate::groups::partition_for(key, topic.partitions.len() as u32),
+        })
+    }
+
     /// Asks a core, which may be this one. `None` if that core is shutting down.
     pub async fn call(self: &Rc<Self>, core: usize, op: Op) -> Option<Answer> {
         if core == self.index {
@@ -243,10 +252,7 @@ impl<E: Env> Shard<E> {
 
     /// Sends a request to another core now; the future only waits. Calls keep the order of submission.
     pub fn submit(&self, core: usize, op: Op) -> crate::sync::Filled<Answer> {
-        let call = self.next_call.get();
-        self.next_call.set(call + 1);
-        let (fill, filled) = oneshot();
-        self.calls.borrow_mut().insert(call, fill);
+        let (call, filled) = self.calls.ticket();
         self.outboxes[core].push(Message::Call {
             from: self.index,
             call,
@@ -275,9 +281,7 @@ impl<E: Env> Shard<E> {
         match message {
             Message::Return { call, answer, at_ns } => {
                 arrived(at_ns);
-                if let Some(fill) = self.calls.borrow_mut().remove(&call) {
-                    fill.fill(answer);
-                }
+                self.calls.answer(call, answer);
             }
             Message::Connection(connection) => self.arrivals.push(connection),
             Message::Call {

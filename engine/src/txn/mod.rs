@@ -93,9 +93,3 @@ impl Default for Limits {
         }
     }
 }
-
-/// The partition of `__transaction_state` (of `partitions`) that owns a transactional id: Java's string hash with the
-/// sign bit cleared, modulo the count, as for groups.
-pub fn partition_for(transactional_id: &str, partitions: u32) -> u32 {
-    crate::groups::partition_for(transactional_id, partitions)
-}

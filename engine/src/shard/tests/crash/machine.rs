@@ -234,7 +234,9 @@ impl Broker {
         batch
             .push(now_ms, Some(&key.to_vec()), Some(&value.to_vec()), &[])
             .expect("a record");
-        let place = self.shards[0].txn_coordinator(id).expect("the topic is there");
+        let place = self.shards[0]
+            .coordinator_of(TRANSACTION_STATE, id)
+            .expect("the topic is there");
         let shard = &self.shards[self.shards[0].owner(&place)];
         let log = &shard.partition(&place).expect("it lives there").log;
         let appended = log.append(&batch.build_uncompressed(), 0, now_ms).expect("room");
