@@ -30,6 +30,9 @@ pub(crate) fn checkpoint_path(dir: &str, id: u64) -> String {
     format!("{dir}/ckpt/{id:016x}.rkyv")
 }
 
+/// Files and directories to make durable above which the whole filesystem is synced at once: two calls for each of
+/// thousands of partitions would flush the device thousands of times.
+const MANY: usize = 256;
 const WRITE_STEP: usize = 1 << 20;
 
 pub(crate) fn segment_record(segment: &Segment) -> SegmentRecord {
@@ -309,6 +312,13 @@ impl<E: Env> Core<E> {
         let segments = std::mem::take(&mut *self.unsynced.borrow_mut());
         let dirs = std::mem::take(&mut *self.unsynced_dirs.borrow_mut());
         if !self.faults.checkpoint_before_segment_sync {
+            let many = segments.len() + dirs.len() > MANY && !self.faults.no_directory_sync;
+            let all = match many {
+                true => self.env.sync_all().await,
+                false => Ok(false),
+            };
+            let all = all.unwrap_or_else(|e| self.env.poison("sync of the filesystem", &e));
+            let (segments, dirs) = if all { Default::default() } else { (segments, dirs) };
             self.sync_segments(segments).await;
             for dir in dirs.iter().filter(|_| !self.faults.no_directory_sync) {
                 if let Err(e) = self.env.sync_dir(dir).await

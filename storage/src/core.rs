@@ -305,9 +305,9 @@ impl Budgets {
         let share = |percent: u64| (config.memory_bytes / 100 * percent) as usize;
         Self {
             slab: crate::tail::largest_class(share(35)),
-            soft_dirty: share(25),
-            hard_dirty: share(35),
-            clean: share(30),
+            soft_dirty: share(40),
+            hard_dirty: share(55),
+            clean: share(25),
             catch_up: share(15),
         }
     }

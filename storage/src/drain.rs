@@ -415,6 +415,25 @@ impl<E: Env> Core<E> {
 
     /// Writes chunks until `done` holds or nothing can be drained, several at a time.
     pub async fn drain_until(self: &Rc<Self>, done: impl Fn(&Self) -> bool) {
+        let depth = |core: &Self| core.config.drain_depth as usize;
+        self.drain_with(done, depth).await;
+    }
+
+    /// The same for the sake of memory: one at a time as long as the limit is not near. Logs that wait for the journal's
+    /// device feel every chunk that is written beside it, and most of all the first of thousands of files.
+    pub async fn drain_gently(self: &Rc<Self>, done: impl Fn(&Self) -> bool) {
+        let depth = |core: &Self| {
+            let near = core.dirty_bytes.get() * 2 > core.budgets.soft_dirty + core.budgets.hard_dirty;
+            if near || core.ring_wanted.get() {
+                core.config.drain_depth as usize
+            } else {
+                1
+            }
+        };
+        self.drain_with(done, depth).await;
+    }
+
+    async fn drain_with(self: &Rc<Self>, done: impl Fn(&Self) -> bool, depth: impl Fn(&Self) -> usize) {
         loop {
             if done(self) || self.drain_stalled.get() || self.phase.get() == Phase::Closed {
                 break;
@@ -439,10 +458,7 @@ impl<E: Env> Core<E> {
                 continue;
             };
             partition.state.borrow_mut().draining = true;
-            self.drain_slots
-                .acquire(self.config.drain_depth as usize)
-                .await
-                .keep();
+            self.drain_slots.acquire(depth(self)).await.keep();
             let core = self.clone();
             self.spawn(Class::Drain, async move {
                 core.drain_log(&partition).await;

@@ -77,6 +77,10 @@ pub trait Env: Clone + 'static {
     async fn list_dir(&self, path: &str) -> io::Result<Vec<String>>;
     /// Makes creations, renames and removals inside `path` durable.
     async fn sync_dir(&self, path: &str) -> io::Result<()>;
+    /// Makes all that the data directory's filesystem holds durable, if there is one call for that; false if not.
+    async fn sync_all(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Renames a file, replacing `to`. Durable after `sync_dir` of both directories.
     async fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file. Removing an absent file succeeds.

@@ -294,7 +294,7 @@ impl<E: Env> Core<E> {
                     self.drain_until(below).await;
                 }
                 Work::DrainTo(bytes) => {
-                    self.drain_until(move |core| core.dirty_bytes.get() <= bytes)
+                    self.drain_gently(move |core| core.dirty_bytes.get() <= bytes)
                         .await
                 }
                 Work::Checkpoint => {

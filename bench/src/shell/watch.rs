@@ -105,6 +105,8 @@ fn switches() -> u64 {
 pub struct Watch {
     brokers: Vec<u32>,
     first: Option<Sample>,
+    /// When measuring ended: reading everything back afterwards is no cost of the load.
+    end: Option<Sample>,
     last: Sample,
     switches: u64,
     next: u32,
@@ -118,6 +120,7 @@ impl Watch {
         Watch {
             brokers: brokers.to_vec(),
             first: None,
+            end: None,
             last: Sample::default(),
             switches: 0,
             next: 0,
@@ -139,6 +142,9 @@ impl Watch {
             self.first = Some(now);
             self.switches = switches();
         }
+        if !measured && self.first.is_some() && self.end.is_none() {
+            self.end = Some(now);
+        }
         self.last = now;
         self.next = index + 1;
     }
@@ -146,7 +152,7 @@ impl Watch {
     /// Figures over the measured span, in which `acked_bytes` were acknowledged.
     pub fn usage(&self, acked_bytes: u64) -> Usage {
         let first = self.first.unwrap_or(self.last);
-        let now = sample(&self.brokers);
+        let now = self.end.unwrap_or_else(|| sample(&self.brokers));
         let (steal, others) = shares(&first, &now);
         let gib = acked_bytes as f64 / f64::from(1 << 30);
         let broker = now.broker.zip(first.broker).map(|(b, a)| b - a);

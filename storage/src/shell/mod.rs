@@ -223,6 +223,11 @@ impl Env for GlommioEnv {
         blocking(move || std::fs::File::open(path)?.sync_all()).await
     }
 
+    async fn sync_all(&self) -> io::Result<bool> {
+        let root = self.0.root.clone();
+        blocking(move || sys::sync_filesystem(&std::fs::File::open(root)?).map(|()| true)).await
+    }
+
     async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let _alone = self.0.paths.acquire(1).await;
         let (from, to) = (self.path(from), self.path(to));

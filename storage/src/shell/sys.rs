@@ -33,6 +33,15 @@ pub fn size(fd: RawFd) -> io::Result<u64> {
     Ok(stat.st_size as u64)
 }
 
+/// Makes everything on the filesystem that holds `on` durable (syncfs(2)).
+pub fn sync_filesystem(on: &std::fs::File) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `on` is borrowed; no memory is passed.
+    match unsafe { libc::syncfs(std::os::fd::AsRawFd::as_raw_fd(on)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Free and total bytes of the filesystem that holds `path`.
 pub fn space(path: &Path) -> io::Result<Space> {
     let path = CString::new(path.as_os_str().as_bytes())?;

@@ -17,6 +17,10 @@ use crate::format::chunk::{DIR_STEP, DirEntry};
 use crate::format::kafka::{BatchHeader, HEADER_BYTES, KafkaBatchHeader, LENGTH_OVERHEAD};
 use sys::{Lease, SlabWriter};
 
+/// Frames of the journal for each of its own above which a log is one of many, and its slabs do not grow: 10,000 logs
+/// with 16 KiB each would not fit where their records do.
+const CROWD: u64 = 64;
+
 /// Sizes of slabs, bytes. A larger batch gets a slab of its own size.
 pub const CLASSES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
@@ -218,7 +222,7 @@ pub fn largest_class(budget: usize) -> usize {
 
 impl Tail {
     /// Appends a batch whose `header` carries the offset and epoch to write. `new_run` starts a new slab (a segment or
-    /// an offset gap begins); slabs grow up to `largest`, batches permitting.
+    /// an offset gap begins). Slabs of a log that gets a good part of all batches grow up to `largest`.
     pub fn push(
         &mut self,
         batch: &[u8],
@@ -243,15 +247,13 @@ impl Tail {
             let previous = match self.slabs.back_mut() {
                 Some(last) => {
                     last.sealed = true;
-                    if self.clean < self.slabs.len() {
-                        self.slabs.back().map_or(0, |l| l.memory.capacity())
-                    } else {
-                        0
-                    }
+                    let crowded = lsn.saturating_sub(last.first_lsn) / u64::from(last.batches.max(1)) > CROWD;
+                    let size = last.memory.capacity() * if crowded { 1 } else { 4 };
+                    if self.clean < self.slabs.len() { size } else { 0 }
                 }
                 None => 0,
             };
-            let wanted = (previous * 4).clamp(batch.len(), largest.max(batch.len()));
+            let wanted = previous.min(largest).max(batch.len());
             let capacity = CLASSES.iter().copied().find(|&c| c >= wanted).unwrap_or(wanted);
             grown = capacity;
             self.slabs.push_back(Slab {

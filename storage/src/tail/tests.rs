@@ -114,3 +114,17 @@ fn a_new_epoch_or_a_huge_batch_starts_a_slab() {
     assert_eq!(tail.slabs.len(), 3);
     assert!(tail.slabs[2].memory() >= 3 << 20);
 }
+
+#[test]
+fn slabs_grow_for_a_busy_log_and_not_for_one_of_thousands() {
+    let largest = |every: u64| {
+        let mut tail = Tail::default();
+        for i in 0..400 {
+            push(&mut tail, i, 1, 1000, 1000, 0, 1 + i as u64 * every);
+        }
+        tail.dirty().map(Slab::memory).max().expect("slabs")
+    };
+    assert_eq!(largest(1), CLASSES[4]);
+    assert_eq!(largest(CROWD), CLASSES[4]);
+    assert_eq!(largest(10_000), CLASSES[0]);
+}
