@@ -201,6 +201,8 @@ pub struct Coordinator {
     pub(super) config: Config,
     pub(super) phase: Phase,
     pub(super) entries: BTreeMap<Rc<str>, Entry>,
+    /// Bytes of their names.
+    pub(super) id_bytes: usize,
     /// Ids that each append is about.
     pub(super) appends: BTreeMap<u64, Vec<Rc<str>>>,
     pub(super) last_token: u64,
@@ -229,6 +231,7 @@ impl Coordinator {
             config,
             phase: Phase::Loading,
             entries: BTreeMap::new(),
+            id_bytes: 0,
             appends: BTreeMap::new(),
             last_token: 0,
             jobs: BTreeMap::new(),
@@ -267,6 +270,7 @@ impl Coordinator {
     /// A transactional id comes.
     pub(super) fn know(&mut self, id: Rc<str>, txn: Txn) {
         self.stats.by_state[txn.state as usize] += 1;
+        self.id_bytes += id.len();
         self.entries.insert(id, Entry::new(txn));
     }
 
@@ -274,6 +278,7 @@ impl Coordinator {
     fn forget(&mut self, id: &str) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         self.stats.by_state[entry.txn.state as usize] -= 1;
+        self.id_bytes -= id.len();
         Some(entry)
     }
 
@@ -722,6 +727,8 @@ impl Coordinator {
             }
         }
         assert_eq!(open, self.open, "deadlines of open transactions");
+        let id_bytes: usize = self.entries.keys().map(|id| id.len()).sum();
+        assert_eq!(id_bytes, self.id_bytes, "bytes of ids");
         for state in TxnState::ALL {
             let count = self.entries.values().filter(|e| e.txn.state == state).count();
             assert_eq!(count, self.stats.by_state[state as usize], "ids in {state:?}");

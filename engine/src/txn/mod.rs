@@ -56,6 +56,8 @@ pub struct Config {
 pub struct Limits {
     /// Transactional ids. A new one beyond it: COORDINATOR_NOT_AVAILABLE.
     pub ids: usize,
+    /// Bytes of all transactional ids together. One beyond it: COORDINATOR_NOT_AVAILABLE.
+    pub all_id_bytes: usize,
     /// Bytes of a transactional id. Longer: INVALID_REQUEST.
     pub id_bytes: usize,
     /// Bytes of one record, which lists all partitions of the transaction. Adding more: INVALID_REQUEST.
@@ -85,6 +87,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             ids: 100_000,
+            all_id_bytes: 16 << 20,
             id_bytes: 16_384,
             record_bytes: 512 << 10,
             waiting: 10_000,

@@ -24,7 +24,9 @@ impl Coordinator {
             Outcome::Done
         };
         let Some((id, entry)) = self.entries.get_key_value(init.transactional_id.as_str()) else {
-            if self.entries.len() >= self.config.limits.ids {
+            let limits = &self.config.limits;
+            let id_bytes = self.id_bytes + init.transactional_id.len();
+            if self.entries.len() >= limits.ids || id_bytes > limits.all_id_bytes {
                 return refuse(out, ErrorCode::COORDINATOR_NOT_AVAILABLE);
             }
             if !self.has_id() {

@@ -409,10 +409,17 @@ fn everyone_who_waits_is_told_when_the_coordinator_goes() {
 fn bounds_hold_and_what_exceeds_them_is_refused() {
     let mut config = Config::default();
     config.limits.ids = 2;
+    config.limits.all_id_bytes = 1_000;
     config.limits.record_bytes = 100;
     config.limits.waiting = 1;
     let mut rig = Rig::with(config, Vec::new());
     let one = ok(rig.init("a", None));
+    let long = "b".repeat(1_000);
+    assert_eq!(
+        rig.init(&long, None).error,
+        ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        "a thousand and one bytes"
+    );
     ok(rig.init("b", None));
     assert_eq!(rig.init("c", None).error, ErrorCode::COORDINATOR_NOT_AVAILABLE);
     ok(rig.init("a", None));
