@@ -180,7 +180,26 @@ struct Visible {
     upto: i64,
 }
 
+/// Bytes of read-ahead while appends are on their way: the device serves one request after the other, and a group that
+/// comes behind 1 MiB of old data waits for it.
+const AHEAD_BESIDE_APPENDS: u32 = 256 << 10;
+
 impl<E: Env> Core<E> {
+    /// Reads of old data at once: one while appends are on their way.
+    fn read_limit(&self) -> usize {
+        match self.journal.borrow().is_busy() {
+            true => 1,
+            false => self.config.read_depth as usize,
+        }
+    }
+
+    fn read_ahead_bytes(&self) -> u32 {
+        match self.journal.borrow().is_busy() {
+            true => self.config.read_ahead_bytes.min(AHEAD_BESIDE_APPENDS),
+            false => self.config.read_ahead_bytes,
+        }
+    }
+
     /// Reads `len` bytes of a segment; tried once more after an error.
     async fn read_segment(
         &self,
@@ -189,7 +208,7 @@ impl<E: Env> Core<E> {
         at: u64,
         len: usize,
     ) -> Result<E::Buf, ReadError> {
-        let _slot = self.reads.slots.acquire(self.config.read_depth as usize).await;
+        let _slot = self.reads.slots.acquire(self.read_limit()).await;
         let mut error = String::new();
         for _ in 0..2 {
             let result = match self.files.get(&self.env, segment.id, path, false).await {
@@ -412,7 +431,7 @@ impl<E: Env> Core<E> {
             }
             self.reads.ahead_done.changed(seen).await;
         }
-        let ahead = self.config.read_ahead_bytes;
+        let ahead = self.read_ahead_bytes();
         let span = Rc::new(
             self.read_span(segment, path, chunk.position, chunk.len, ahead)
                 .await?,
@@ -504,7 +523,7 @@ impl<E: Env> Core<E> {
         let (core, segment) = (self.clone(), segment.bare());
         let path = self.path_of(partition, &segment);
         self.spawn(Class::Background, async move {
-            let ahead = core.config.read_ahead_bytes;
+            let ahead = core.read_ahead_bytes();
             if let Ok(span) = core.read_span(&segment, &path, next, 0, ahead).await {
                 core.reads.insert(segment.id, Rc::new(span));
             }

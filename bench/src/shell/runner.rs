@@ -345,8 +345,8 @@ impl Run<'_> {
         // A backlog that tail readers began behind is not in their view: it is read back like a run without readers.
         let unseen = groups.is_empty() || (backlogged && !self.w.drain);
         if !sent.parts.is_empty() && unseen {
+            groups.clear();
             if self.w.verify {
-                groups.clear();
                 let (log, out) = self.read_back(&begin)?;
                 complete = out.is_empty();
                 waiting.extend(out);

@@ -142,6 +142,11 @@ impl Journal {
         }
     }
 
+    /// Groups are gathered or on their way.
+    pub fn is_busy(&self) -> bool {
+        !self.queue.is_empty() || !self.in_flight.is_empty()
+    }
+
     /// Newest LSN given out; 0 if none was.
     pub fn last_lsn(&self) -> u64 {
         self.next_lsn - 1
