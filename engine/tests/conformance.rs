@@ -264,7 +264,7 @@ fn fetch_answers_as_kafka_does() {
         let parts: Vec<_> = response.responses.iter().flat_map(|t| &t.partitions).collect();
         let rows: Vec<_> = parts
             .iter()
-            .map(|p| (p.error_code, p.high_watermark, p.records.len() > 0))
+            .map(|p| (p.error_code, p.high_watermark, !p.records.is_empty()))
             .collect();
         (response.error_code, rows)
     };
@@ -338,7 +338,7 @@ fn fetch_sessions_go_as_in_kafka() {
             .iter()
             .flat_map(|t| &t.partitions)
             .map(|p| {
-                let data = p.records.len() > 0;
+                let data = !p.records.is_empty();
                 (p.partition_index, p.error_code, p.high_watermark, data)
             })
             .collect();
@@ -628,7 +628,7 @@ fn a_fetch_that_names_the_last_epoch_is_told_where_the_logs_part() {
             told.error_code,
             diverging.epoch,
             diverging.end_offset,
-            told.records.len() > 0,
+            !told.records.is_empty(),
         )
     };
     let out_of_range = ErrorCode::OFFSET_OUT_OF_RANGE.0;
