@@ -23,6 +23,7 @@ pub mod slo;
 pub mod spec;
 pub mod stamp;
 pub mod stats;
+pub mod units;
 pub mod values;
 
 pub use cli::{BenchArgs, run};

@@ -27,15 +27,14 @@ pub enum Size {
 pub const MAX_VALUE_BYTES: usize = 64 << 20;
 
 impl Size {
-    /// Reads `1024`, `100-2000` or `100:0.9,10000:0.1`.
+    /// Reads `1024` or `1KiB`, `100-2000` or `100:0.9,10000:0.1`.
     ///
     /// # Errors
     /// A sentence for the person who typed it.
     pub fn parse(text: &str) -> Result<Size, String> {
         let wrong = || format!("size {text:?}: say BYTES, FROM-TO, or BYTES:WEIGHT,BYTES:WEIGHT");
         let bytes = |t: &str| {
-            t.trim()
-                .parse::<usize>()
+            crate::units::bytes::<usize>(t.trim())
                 .ok()
                 .filter(|b| *b <= MAX_VALUE_BYTES)
                 .ok_or_else(wrong)

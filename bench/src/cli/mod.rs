@@ -72,7 +72,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "HOST:PORT")]
     metrics: Option<String>,
     /// Seconds without any answer after which the endpoint is given up
-    #[arg(long, global = true, default_value_t = 60.0, value_name = "SECONDS")]
+    #[arg(long, global = true, default_value_t = 60.0, value_name = "SECONDS", value_parser = crate::units::seconds)]
     patience: f64,
     #[command(flatten)]
     outputs: Outputs,

@@ -260,7 +260,7 @@ pub struct LatencyArgs {
     #[arg(long, default_value_t = 100, value_name = "BYTES")]
     size: usize,
     /// Seconds of each of five rounds
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 3.0, value_name = "SECONDS", value_parser = crate::units::seconds)]
     seconds: f64,
     /// CPUs that the load thread is pinned to
     #[arg(long, value_delimiter = ',', value_name = "CPUS")]
@@ -350,7 +350,7 @@ pub struct WidthArgs {
     #[arg(long, default_value_t = 5_000.0, value_name = "RATE")]
     rate: f64,
     /// Seconds of each run
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = crate::units::seconds)]
     seconds: f64,
     /// Runs of each width
     #[arg(long, default_value_t = 3, value_name = "N")]

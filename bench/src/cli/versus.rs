@@ -35,7 +35,7 @@ pub struct VersusArgs {
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
     /// Seconds of each run
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::units::seconds)]
     seconds: Option<f64>,
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]

@@ -10,7 +10,7 @@ use crate::shell::runner::RunError;
 use crate::slo::duration;
 use crate::spec::{Acks, Assignment, Pacing, Transactions, Workload};
 use crate::values::{Keys, Size};
-use crate::{omb, presets};
+use crate::{omb, presets, units};
 
 /// What to run. Flags change a preset or a file; without either they change a default of one producer, one partition,
 /// 1,000 records/s.
@@ -104,7 +104,7 @@ pub struct WorkloadArgs {
     #[arg(long, help_heading = "Producers", value_name = "TIME")]
     pub linger: Option<String>,
     /// A batch is sent when it has this many bytes
-    #[arg(long, help_heading = "Producers", value_name = "BYTES")]
+    #[arg(long, help_heading = "Producers", value_name = "BYTES", value_parser = units::bytes::<usize>)]
     pub batch_bytes: Option<usize>,
     /// A batch is sent when it has this many records
     #[arg(long, help_heading = "Producers", value_name = "N")]
@@ -118,10 +118,10 @@ pub struct WorkloadArgs {
     )]
     pub window: Option<usize>,
     /// A produce request carries batches up to this many bytes
-    #[arg(long, help_heading = "Producers", value_name = "BYTES")]
+    #[arg(long, help_heading = "Producers", value_name = "BYTES", value_parser = units::bytes::<usize>)]
     pub request_bytes: Option<usize>,
     /// Bytes of records that a producer builds ahead of the broker
-    #[arg(long, help_heading = "Producers", value_name = "BYTES")]
+    #[arg(long, help_heading = "Producers", value_name = "BYTES", value_parser = units::bytes::<usize>)]
     pub buffer_bytes: Option<usize>,
     /// none, gzip, snappy, lz4 or zstd
     #[arg(long, help_heading = "Producers", value_name = "CODEC")]
@@ -143,13 +143,13 @@ pub struct WorkloadArgs {
     #[arg(long, help_heading = "Consumers", value_name = "TIME")]
     pub fetch_wait: Option<String>,
     /// Bytes that a fetch waits for
-    #[arg(long, help_heading = "Consumers", value_name = "BYTES")]
+    #[arg(long, help_heading = "Consumers", value_name = "BYTES", value_parser = units::bytes::<i32>)]
     pub fetch_min_bytes: Option<i32>,
     /// Bytes of a fetch answer at most
-    #[arg(long, help_heading = "Consumers", value_name = "BYTES")]
+    #[arg(long, help_heading = "Consumers", value_name = "BYTES", value_parser = units::bytes::<i32>)]
     pub fetch_max_bytes: Option<i32>,
     /// Bytes of values written before the run at full speed
-    #[arg(long, help_heading = "Consumers", value_name = "BYTES")]
+    #[arg(long, help_heading = "Consumers", value_name = "BYTES", value_parser = units::bytes::<u64>)]
     pub backlog: Option<u64>,
     /// Consumers begin at the start of the backlog
     #[arg(long, help_heading = "Consumers", requires = "backlog")]
@@ -166,18 +166,19 @@ pub struct WorkloadArgs {
     pub churn: Option<f64>,
 
     /// Seconds before measuring begins
-    #[arg(long, help_heading = "Run", value_name = "SECONDS")]
+    #[arg(long, help_heading = "Run", value_name = "SECONDS", value_parser = units::seconds)]
     pub warmup: Option<f64>,
     /// Seconds that are measured
     #[arg(
         long,
         visible_alias = "duration",
         help_heading = "Run",
-        value_name = "SECONDS"
+        value_name = "SECONDS",
+        value_parser = units::seconds
     )]
     pub seconds: Option<f64>,
     /// Seconds that answers and readers get after the end
-    #[arg(long, help_heading = "Run", value_name = "SECONDS")]
+    #[arg(long, help_heading = "Run", value_name = "SECONDS", value_parser = units::seconds)]
     pub drain_time: Option<f64>,
     /// Length of an interval
     #[arg(long, help_heading = "Run", value_name = "TIME")]
