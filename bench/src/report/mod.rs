@@ -170,6 +170,22 @@ pub struct Floor {
     pub flush_after: Option<Summary>,
     /// A round trip over loopback.
     pub loopback: Option<Summary>,
+    /// What `turgo tune disk` stored in the directory.
+    #[serde(default)]
+    pub stored: Option<StoredFloor>,
+}
+
+/// A durable write of 4 KiB, measured at length on the device when nothing else used it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoredFloor {
+    /// When, UTC.
+    pub measured: String,
+    /// Median.
+    pub p50_us: f64,
+    /// 99 %.
+    pub p99_us: f64,
+    /// 99.9 %.
+    pub p999_us: f64,
 }
 
 /// The result of one run.

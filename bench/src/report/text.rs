@@ -148,6 +148,15 @@ pub fn text(r: &Report) -> String {
     if let Some(f) = &r.floor.loopback {
         row(&mut out, "loopback", f, None);
     }
+    if let Some(f) = &r.floor.stored {
+        let _ = writeln!(
+            out,
+            "  a durable write of 4 KiB takes {} here, {} at p99, as turgo tune disk measured on {}",
+            time(f.p50_us),
+            time(f.p99_us),
+            f.measured
+        );
+    }
     let _ = writeln!(
         out,
         "  pacing {}: {}; a sleep overslept {:.0} us at p50, {:.0} us at p99",

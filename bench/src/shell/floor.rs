@@ -4,7 +4,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
+use turgo_tuning::disk::{Stored, load};
+
 use crate::latency::Latency;
+use crate::report::StoredFloor;
 
 use super::clock;
 
@@ -54,4 +57,17 @@ pub fn flush(dir: &Path, count: usize) -> std::io::Result<Latency> {
         times.record(ns);
     }
     Ok(times)
+}
+
+/// What `turgo tune disk` stored in `dir`, if it is of this device.
+pub fn stored(dir: &Path) -> Option<StoredFloor> {
+    match load(dir) {
+        Stored::Valid(found) => Some(StoredFloor {
+            measured: found.date.clone(),
+            p50_us: found.floor.p50_us,
+            p99_us: found.floor.p99_us,
+            p999_us: found.floor.p999_us,
+        }),
+        Stored::Ignored(_) | Stored::Absent => None,
+    }
 }

@@ -157,6 +157,7 @@ pub fn run(workload: &Workload, target: &Target, options: &Options) -> Result<(R
             .as_ref()
             .and_then(|_| floor::loopback(1024, 5_000).ok())
             .map(|l| l.summary()),
+        stored: options.floor_dir.as_deref().and_then(floor::stored),
     };
     let endpoint = Endpoint {
         label: target.label.clone(),
