@@ -304,6 +304,12 @@ fn flush(dir: &Path) -> Result<crate::latency::Summary, RunError> {
     })
 }
 
+/// Lets the kernel write what the run before left in the page cache: a broker that defers its writes would otherwise
+/// have them done, half a minute later, in somebody else's run.
+fn settle() {
+    rustix::fs::sync();
+}
+
 impl Contest<'_> {
     fn on_cpus(&self, workload: &Workload) -> Workload {
         Workload {
@@ -339,6 +345,7 @@ impl Contest<'_> {
                         LABELS[index]
                     );
                 }
+                settle();
                 slots[index] = Some(runner::run(&workload, &self.targets[index], &self.options)?);
             }
             if let [Some(a), Some(b), Some(c)] = slots {
